@@ -1,0 +1,1 @@
+"""Start durable workflows from typed Strawberry GraphQL resolvers."""

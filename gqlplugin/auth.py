@@ -1,0 +1,103 @@
+"""Machine users: as whom a workflow runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
+
+from typing_extensions import TypeForm
+
+from gqlplugin.errors import DefinitionError, InvalidInputError
+from gqlplugin.identity import AuthInvoker, User
+from gqlplugin.names import is_name, name_problem
+from gqlplugin.source import Source, caller_source
+
+__all__ = ["Auth", "AuthInvoker", "MachineUser", "User", "define_auth"]
+
+N = TypeVar("N", bound=str)
+
+
+@dataclass(frozen=True, slots=True)
+class MachineUser:
+    """A user that is not a person: its name, and what it may be told apart by."""
+
+    name: str
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Auth(Generic[N]):
+    """An auth namespace and its machine users. Made by `define_auth`."""
+
+    def __init__(self, namespace: str, machine_users: Mapping[str, MachineUser], source: Source) -> None:
+        self.namespace = namespace
+        self.machine_users = MappingProxyType(dict(machine_users))
+        self.source = source
+
+    def invoker(self, name: N) -> AuthInvoker:
+        """The invoker for a machine user of this namespace.
+
+        Raises:
+            InvalidInputError: There is no such machine user.
+        """
+        if name not in self.machine_users:
+            raise InvalidInputError(self._unknown(name))
+        return AuthInvoker(self.namespace, name)
+
+    def resolve(self, invoker: AuthInvoker | str) -> AuthInvoker:
+        """The invoker meant by a bare name or an invoker.
+
+        Raises:
+            InvalidInputError: It is of another namespace, or there is no such machine user.
+        """
+        if isinstance(invoker, str):
+            invoker = AuthInvoker(self.namespace, invoker)
+        if invoker.namespace != self.namespace:
+            raise InvalidInputError(
+                f"Auth namespace {invoker.namespace!r} is not the app's: use auth.invoker(...) of {self.namespace!r}."
+            )
+        if invoker.machine_user_name not in self.machine_users:
+            raise InvalidInputError(self._unknown(invoker.machine_user_name))
+        return invoker
+
+    def _unknown(self, name: str) -> str:
+        known = ", ".join(sorted(self.machine_users)) or "none"
+        return f"Machine user {name!r} is not defined in auth {self.namespace!r}; defined: {known}."
+
+
+def define_auth(
+    namespace: str,
+    machine_users: TypeForm[N],
+    *,
+    attributes: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Auth[N]:
+    """Define the machine users that workflows can run as.
+
+    ```python
+    auth = define_auth("my-auth", Literal["manager"], attributes={"manager": {"role": "MANAGER"}})
+    auth.invoker("manager")
+    ```
+
+    Args:
+        namespace: The name of the auth namespace.
+        machine_users: Their names as a `Literal`, so that a misspelt one is an error in the editor.
+        attributes: JSON values by machine user, such as roles.
+
+    Raises:
+        DefinitionError: A name is malformed (TAILOR.md section 2), or an attribute is for an unknown machine user.
+    """
+    if get_origin(machine_users) is not Literal:
+        raise DefinitionError('define_auth takes the machine users as a Literal: define_auth("ns", Literal["name"])')
+    names = get_args(machine_users)
+    given = attributes or {}
+    problems = [name_problem("machine user", name) for name in names if not is_name(name)]
+    if not is_name(namespace):
+        problems.insert(0, name_problem("auth namespace", namespace))
+    problems += [
+        f"attributes are given for {name!r}, which is not a machine user" for name in given if name not in names
+    ]
+    if problems:
+        raise DefinitionError(problems)
+    users = {name: MachineUser(name, MappingProxyType(dict(given.get(name, {})))) for name in names}
+    return Auth(namespace, users, caller_source())

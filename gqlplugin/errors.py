@@ -1,0 +1,136 @@
+"""The errors gqlplugin raises: one base class, few subclasses, each with a stable code.
+
+The message of every error here is written for the caller of the API; an error of any other class is internal and never
+reaches a client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class GqlpluginError(Exception):
+    """Something went wrong in gqlplugin.
+
+    The default message of every subclass is the first line of its docstring. `code` is what a GraphQL client finds in
+    `extensions.code`; `retryable` tells it whether the same request can succeed later.
+    """
+
+    code: ClassVar[str] = "INTERNAL"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").partition("\n")[0])
+
+    @property
+    def message(self) -> str:
+        """What went wrong and what to do, safe to show to the caller."""
+        return str(self)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldProblem:
+    """One value that failed validation: where it is, and why it was refused."""
+
+    path: tuple[str | int, ...]
+    message: str
+
+
+class InvalidInputError(GqlpluginError):
+    """The input is not valid."""
+
+    code = "BAD_USER_INPUT"
+
+    def __init__(self, message: str | None = None, problems: Sequence[FieldProblem] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+
+
+class UnauthenticatedError(GqlpluginError):
+    """This needs a caller: authenticate first."""
+
+    code = "UNAUTHENTICATED"
+
+
+class ForbiddenError(GqlpluginError):
+    """The caller may not do this."""
+
+    code = "FORBIDDEN"
+
+
+class NotFoundError(GqlpluginError):
+    """There is no such thing."""
+
+    code = "NOT_FOUND"
+
+
+class FailedPreconditionError(GqlpluginError):
+    """The current state does not allow this."""
+
+    code = "FAILED_PRECONDITION"
+
+
+class IdempotencyKeyReusedError(GqlpluginError):
+    """This idempotency key was used for another request: use a new key for other arguments."""
+
+    code = "IDEMPOTENCY_KEY_REUSED"
+
+
+class PlatformUnavailableError(GqlpluginError):
+    """The workflow platform can't answer right now: try again later."""
+
+    code = "PLATFORM_UNAVAILABLE"
+    retryable = True
+
+
+class UnsupportedError(GqlpluginError):
+    """This platform can't do this."""
+
+    code = "UNSUPPORTED"
+
+
+class PlatformNotBoundError(GqlpluginError):
+    """No platform is bound: mount the app with create_asgi(app, platform), or call inside `async with platform:`."""
+
+    code = "PLATFORM_NOT_BOUND"
+
+
+class DefinitionError(GqlpluginError):
+    """The definitions don't fit together.
+
+    `problems` lists every one that was found, not only the first.
+    """
+
+    code = "INVALID_DEFINITION"
+
+    def __init__(self, problems: str | Sequence[str]) -> None:
+        self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
+        count = len(self.problems)
+        heading = f"{count} problems in the definitions:\n- " if count > 1 else ""
+        super().__init__(heading + "\n- ".join(self.problems))
+
+
+class ReplayError(GqlpluginError):
+    """A job did not repeat the triggers that its run has recorded: code around triggers must be deterministic."""
+
+    code = "REPLAY_MISMATCH"
+
+
+class JobFailedError(GqlpluginError):
+    """A job failed.
+
+    `job.trigger()` raises it when the triggered job failed. Raise it yourself in a job for a failure whose message the
+    caller may read; the text of any other exception stays with the operators.
+
+    Args:
+        message: What the caller may know.
+        code: A stable code of your own, `JOB_FAILED` by default.
+    """
+
+    code = "JOB_FAILED"
+
+    def __init__(self, message: str | None = None, *, code: str = "JOB_FAILED") -> None:
+        super().__init__(message)
+        self.job_code = code

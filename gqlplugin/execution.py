@@ -1,0 +1,199 @@
+"""What a platform keeps of a run and its jobs: plain records, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from gqlplugin.identity import AuthInvoker, User
+
+
+class ExecutionStatus(StrEnum):
+    """The status of a run (TAILOR.md section 5)."""
+
+    PENDING = "PENDING"
+    PENDING_RESUME = "PENDING_RESUME"
+    PENDING_RETRY = "PENDING_RETRY"
+    RUNNING = "RUNNING"
+    WAITING = "WAITING"
+    SUCCESS = "SUCCESS"
+    FAILED = "FAILED"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the run has ended; only a resume moves it on from here."""
+        return self in (ExecutionStatus.SUCCESS, ExecutionStatus.FAILED)
+
+
+class JobStatus(StrEnum):
+    """The status of a job; SUSPEND means that it waits for a job it triggered (TAILOR.md section 5)."""
+
+    RUNNING = "RUNNING"
+    SUSPEND = "SUSPEND"
+    SUCCESS = "SUCCESS"
+    FAILED = "FAILED"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the job has a recorded outcome."""
+        return self in (JobStatus.SUCCESS, JobStatus.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionError:
+    """Why a run or a job failed.
+
+    Attributes:
+        code: A stable code.
+        message: Safe to show to the caller.
+        detail: The traceback, for operators only.
+    """
+
+    code: str
+    message: str
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a job says it is: a fraction from 0 to 1, and a message."""
+
+    fraction: float
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and how soon a failed run is tried again (TAILOR.md section 5).
+
+    Args:
+        max_retries: Tries after the first, 1 to 10.
+        initial_backoff: Wait before the first retry, at most one hour.
+        max_backoff: Longest wait, at most 24 hours.
+        backoff_multiplier: Factor from one wait to the next, at least 1.
+
+    Raises:
+        ValueError: A value is out of its range.
+    """
+
+    max_retries: int
+    initial_backoff: timedelta = timedelta(seconds=1)
+    max_backoff: timedelta = timedelta(minutes=5)
+    backoff_multiplier: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_retries <= 10:
+            raise ValueError(f"max_retries must be from 1 to 10, not {self.max_retries}")
+        if not timedelta(0) < self.initial_backoff <= timedelta(hours=1):
+            raise ValueError(f"initial_backoff must be above 0 and at most 1 hour, not {self.initial_backoff}")
+        if not self.initial_backoff <= self.max_backoff <= timedelta(hours=24):
+            raise ValueError(f"max_backoff must be from initial_backoff to 24 hours, not {self.max_backoff}")
+        if not 1 <= self.backoff_multiplier < float("inf"):
+            raise ValueError(f"backoff_multiplier must be a finite number of at least 1, not {self.backoff_multiplier}")
+
+    def backoff(self, retry: int) -> timedelta:
+        """The wait before retry number `retry`, counted from 1."""
+        longest = self.max_backoff.total_seconds()
+        seconds = self.initial_backoff.total_seconds()
+        for _ in range(retry - 1):
+            seconds = min(seconds * self.backoff_multiplier, longest)
+        return timedelta(seconds=seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class ConcurrencyPolicy:
+    """How many runs of a workflow execute at once; what exceeds it stays PENDING (TAILOR.md section 5).
+
+    Args:
+        max_concurrent_executions: 1 to 1000.
+
+    Raises:
+        ValueError: The value is out of its range.
+    """
+
+    max_concurrent_executions: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_concurrent_executions <= 1000:
+            raise ValueError(f"max_concurrent_executions must be from 1 to 1000, not {self.max_concurrent_executions}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowExecution:
+    """A run of a workflow.
+
+    Attributes:
+        id: A UUID, version 7: it sorts by time of start.
+        input, output: JSON text.
+        caller: Who started it.
+        invoker: The machine user it runs as; None when it is anonymous.
+        progress: What its main job said last.
+        attempt: 0 for the first try, then the number of the retry.
+        depth: 0 when started from outside, 1 when a job of such a run started it, and so on.
+    """
+
+    id: str
+    workflow_name: str
+    status: ExecutionStatus
+    input: str
+    created_at: datetime
+    caller: User = field(default_factory=User)
+    invoker: AuthInvoker | None = None
+    output: str | None = None
+    error: ExecutionError | None = None
+    progress: Progress | None = None
+    attempt: int = 0
+    depth: int = 0
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobExecution:
+    """A job within a run.
+
+    Attributes:
+        place: Where it was triggered: "0" is the main job, "0.2" the third job that the main job triggered.
+        stacked_name: The names of the jobs down to this one, joined by "/".
+        input, result: JSON text.
+        logs: One line per entry, bounded.
+    """
+
+    id: str
+    run_id: str
+    place: str
+    name: str
+    stacked_name: str
+    status: JobStatus
+    input: str
+    started_at: datetime
+    result: str | None = None
+    error: ExecutionError | None = None
+    logs: tuple[str, ...] = ()
+    progress: Progress | None = None
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionFilter:
+    """Which runs to list; None means all."""
+
+    workflow_name: str | None = None
+    status: ExecutionStatus | None = None
+    caller_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionPage:
+    """A page of runs, newest first. `cursors[i]` continues a listing after `executions[i]`."""
+
+    executions: Sequence[WorkflowExecution]
+    cursors: Sequence[str]
+    has_next: bool
+
+
+def by_place(job: JobExecution) -> tuple[int, ...]:
+    """A sort key: jobs in the order they were triggered, a job before those it triggered."""
+    return tuple(int(step) for step in job.place.split("."))

@@ -1,0 +1,1 @@
+"""Resolvers and runs as GraphQL."""

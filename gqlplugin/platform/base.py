@@ -1,0 +1,227 @@
+"""What every platform can do, and the platform that is bound to the current context.
+
+A platform speaks names and JSON text; models and typed definitions stay on the other side, behind the small protocols
+here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Protocol, Self, TypeVar
+
+from gqlplugin.errors import PlatformNotBoundError
+from gqlplugin.execution import (
+    ConcurrencyPolicy,
+    ExecutionFilter,
+    ExecutionPage,
+    JobExecution,
+    RetryPolicy,
+    WorkflowExecution,
+)
+from gqlplugin.identity import AuthInvoker, User
+
+R = TypeVar("R")
+
+EnvValue = str | int | float | bool
+"""What a value of the app's `env` may be."""
+
+
+class RunnableJob(Protocol):
+    """A job as a platform sees it."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def execute(self, arg: str, runtime: JobRuntime) -> str:
+        """Run the body on a JSON text and return its result as one."""
+        ...
+
+
+class RunnableWorkflow(Protocol):
+    """A workflow as a platform sees it. It can't be run here when `main_job` is None."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def main_job(self) -> RunnableJob | None: ...
+    @property
+    def retry_policy(self) -> RetryPolicy | None: ...
+    @property
+    def concurrency_policy(self) -> ConcurrencyPolicy | None: ...
+
+    def encode_args(self, args: object) -> str:
+        """The JSON text of arguments that fit the main job's input."""
+        ...
+
+    def encode_json(self, text: str) -> str:
+        """The same, for arguments that are JSON text already."""
+        ...
+
+    def check_permission(self, user: User, invoker: AuthInvoker | None) -> None:
+        """Refuse a start that the workflow's `permission` does not allow."""
+        ...
+
+
+class Definitions(Protocol):
+    """An app as a platform sees it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def workflows(self) -> Mapping[str, RunnableWorkflow]: ...
+    @property
+    def jobs(self) -> Mapping[str, RunnableJob]: ...
+    @property
+    def env(self) -> Mapping[str, EnvValue]: ...
+
+    def resolve_invoker(self, invoker: AuthInvoker | str | None) -> AuthInvoker | None:
+        """The machine user meant by a name or an invoker; unknown ones are refused."""
+        ...
+
+
+class Platform(Protocol):
+    """Starts workflows, and tells of their runs. The only way to start anything.
+
+    Entering one (`async with platform:`) connects it and binds it to the current context. Its methods raise
+    `PlatformUnavailableError` when the platform can't answer.
+    """
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *exc_info: object) -> None: ...
+
+    def execute(self, definitions: Definitions) -> AbstractAsyncContextManager[None]:
+        """While entered, this process may run the jobs of the definitions, and the definitions are bound."""
+        ...
+
+    async def start_workflow(
+        self,
+        name: str,
+        arg: str,
+        *,
+        caller: User,
+        invoker: AuthInvoker | None = None,
+        idempotency_key: str | None = None,
+    ) -> str:
+        """Start a run and return its ID; once it returns, the run is not lost.
+
+        Args:
+            name: The workflow's name.
+            arg: JSON text.
+            caller: Who asks for it; an idempotency key is the caller's own.
+            invoker: The machine user it runs as; None is anonymous.
+            idempotency_key: At most 255 characters. The same key with the same request answers with the same run.
+
+        Raises:
+            NotFoundError: There is no such workflow.
+            InvalidInputError: The argument is not JSON or too large, or the key too long.
+            IdempotencyKeyReusedError: The key was used for another request.
+        """
+        ...
+
+    async def get_execution(self, run_id: str) -> WorkflowExecution:
+        """A run by its ID.
+
+        Raises:
+            NotFoundError: There is no such run.
+        """
+        ...
+
+    async def get_jobs(self, run_ids: Sequence[str]) -> Mapping[str, Sequence[JobExecution]]:
+        """The jobs of runs, in the order they were triggered; an unknown run has none."""
+        ...
+
+    async def list_executions(self, where: ExecutionFilter, *, first: int, after: str | None = None) -> ExecutionPage:
+        """A page of runs, newest first.
+
+        Raises:
+            InvalidInputError: `after` is not a cursor of this platform.
+        """
+        ...
+
+    async def resume(self, run_id: str) -> None:
+        """Run a failed run again under its ID; its finished jobs answer from the record.
+
+        Raises:
+            NotFoundError: There is no such run.
+            FailedPreconditionError: It is not FAILED.
+        """
+        ...
+
+    def watch(self, run_id: str) -> AsyncIterator[WorkflowExecution]:
+        """The run as it is, then again after every change, until it has ended.
+
+        Raises:
+            NotFoundError: There is no such run.
+        """
+        ...
+
+
+class JobRuntime(Protocol):
+    """What a platform offers to the job it is running."""
+
+    @property
+    def execution(self) -> WorkflowExecution: ...
+    @property
+    def definitions(self) -> Definitions: ...
+
+    async def trigger(self, job: RunnableJob, arg: str) -> str:
+        """Run another job, or answer from the record."""
+        ...
+
+    async def start_workflow(
+        self, name: str, arg: str, *, invoker: AuthInvoker | None, idempotency_key: str | None
+    ) -> str:
+        """Start another run, once: a replay answers from the record."""
+        ...
+
+    async def run_sync(self, call: Callable[[], R]) -> R:
+        """Run a call that blocks in a thread."""
+        ...
+
+    def log(self, line: str) -> None:
+        """Add a line to the job's log."""
+        ...
+
+    def progress(self, fraction: float, message: str | None) -> None:
+        """Say how far the job is."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """Where a trigger goes, and who is calling."""
+
+    platform: Platform
+    definitions: Definitions | None = None
+    user: User = field(default_factory=User)
+
+
+_binding: ContextVar[Binding | None] = ContextVar("gqlplugin_binding", default=None)
+current_job: ContextVar[JobRuntime | None] = ContextVar("gqlplugin_job", default=None)
+"""The job that is running in this context, if any."""
+
+
+def current_binding() -> Binding:
+    """The binding of this context.
+
+    Raises:
+        PlatformNotBoundError: There is none.
+    """
+    binding = _binding.get()
+    if binding is None:
+        raise PlatformNotBoundError
+    return binding
+
+
+@contextmanager
+def bind(binding: Binding) -> Iterator[None]:
+    """Bind a platform, definitions and caller to this context, for the length of the block."""
+    token = _binding.set(binding)
+    try:
+        yield
+    finally:
+        _binding.reset(token)

@@ -1,0 +1,1 @@
+"""The embedded platform: a journal in one SQLite file."""

@@ -1,0 +1,328 @@
+"""Running the jobs of a run against its record: recorded jobs answer, the next one runs. Shared by the platforms.
+
+A run starts from the top of its main job each time. A trigger is known by its place: "0" is the main job, "0.2" the
+third thing that it triggered. What is recorded as finished at a place answers from there; anything else runs, and its
+outcome is durable before the caller goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Protocol, TypeVar
+
+from gqlplugin.codec import same_json
+from gqlplugin.errors import (
+    DefinitionError,
+    FailedPreconditionError,
+    GqlpluginError,
+    JobFailedError,
+    ReplayError,
+)
+from gqlplugin.execution import ExecutionError, JobExecution, JobStatus, Progress, WorkflowExecution, by_place
+from gqlplugin.identity import AuthInvoker
+from gqlplugin.platform.base import Definitions, JobRuntime, RunnableJob, current_job
+
+R = TypeVar("R")
+
+MAIN = "0"
+MAX_DEPTH = 10
+MAX_LOG_CHARACTERS = 65_536
+
+_logger = logging.getLogger("gqlplugin.jobs")
+
+
+class RunInterrupted(BaseException):
+    """The run stops here and goes on from its record later: the record can't be kept now, or the process is leaving.
+
+    Not an `Exception`, so that no job takes it for a failure of its own.
+    """
+
+
+class Recorder(Protocol):
+    """What a platform does for the run it replays."""
+
+    def note(self, job: ActiveJob) -> None:
+        """Keep the state of a running job soon; nothing depends on it."""
+        ...
+
+    async def finish(self, job: JobExecution) -> None:
+        """Keep the outcome of a job; it is durable when this returns.
+
+        Raises:
+            RunInterrupted: It can't be kept now.
+        """
+        ...
+
+    async def start_workflow(
+        self, job: JobExecution, name: str, arg: str, *, invoker: AuthInvoker | None, idempotency_key: str | None
+    ) -> str:
+        """Start another run and keep its ID as the result of `job`, both or neither."""
+        ...
+
+    async def run_sync(self, call: Callable[[], R]) -> R:
+        """Run a call that blocks in a thread."""
+        ...
+
+    def new_job_id(self) -> str:
+        """An identifier for a job."""
+        ...
+
+
+class Replay:
+    """One execution of a run.
+
+    Args:
+        execution: The run.
+        definitions: Where its jobs come from.
+        recorder: The platform's side.
+        record: The jobs recorded so far, by place.
+    """
+
+    def __init__(
+        self,
+        execution: WorkflowExecution,
+        definitions: Definitions,
+        recorder: Recorder,
+        record: Mapping[str, JobExecution],
+    ) -> None:
+        self.execution = execution
+        self.definitions = definitions
+        self.recorder = recorder
+        self.record = record
+        self.draining = False
+
+    async def run(self, main_job: RunnableJob) -> JobExecution:
+        """Run the main job to its outcome. The outcome is returned, not recorded: it goes with the run's own."""
+        recorded = self.record.get(MAIN)
+        if recorded is not None and recorded.status.is_final:
+            return recorded
+        main = ActiveJob(self, main_job, MAIN, main_job.name, self.execution.input)
+        return await main.run()
+
+    def recorded(self, place: str, name: str, arg: str) -> JobExecution | None:
+        """What is recorded as finished at a place.
+
+        Raises:
+            ReplayError: It is another job, or had other arguments.
+        """
+        record = self.record.get(place)
+        if record is None or not record.status.is_final:
+            return None
+        if record.name != name:
+            raise ReplayError(
+                f"Trigger {place} of run {self.execution.id} is recorded as {record.name!r} and is now {name!r}: "
+                "code around triggers must lead to the same triggers when it runs again."
+            )
+        if not same_json(record.input, arg):
+            raise ReplayError(
+                f"Trigger {place} of run {self.execution.id}, {name!r}, is recorded with other arguments: "
+                "arguments must not depend on the time, on chance, or on anything else that changes between two tries."
+            )
+        return record
+
+
+class ActiveJob(JobRuntime):
+    """A job while its body runs; what `JobContext` and `job.trigger()` talk to."""
+
+    def __init__(self, replay: Replay, job: RunnableJob, place: str, stacked_name: str, arg: str) -> None:
+        self.replay = replay
+        self.job = job
+        self.place = place
+        self.stacked_name = stacked_name
+        self.arg = arg
+        self.started_at = datetime.now(UTC)
+        self.id = replay.recorder.new_job_id()
+        self._turn = asyncio.Lock()
+        self._triggered = 0
+        self._ended = False
+        self._logs: list[str] = []
+        self._log_room = MAX_LOG_CHARACTERS
+        self._progress: Progress | None = None
+
+    @property
+    def execution(self) -> WorkflowExecution:
+        return self.replay.execution
+
+    @property
+    def definitions(self) -> Definitions:
+        return self.replay.definitions
+
+    async def run(self) -> JobExecution:
+        """Run the body; its outcome is returned, not recorded."""
+        self.replay.recorder.note(self)
+        token = current_job.set(self)
+        try:
+            result = await self.job.execute(self.arg, self)
+            await self._end()
+            self._check_all_answered()
+            return self.snapshot(JobStatus.SUCCESS, result=result)
+        except asyncio.CancelledError as error:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            return await self._fail(error)
+        except (Exception, SystemExit) as error:
+            return await self._fail(error)
+        finally:
+            current_job.reset(token)
+
+    async def _end(self) -> None:
+        """Refuse further triggers, and wait for the one that is still running (under a failed `asyncio.gather`)."""
+        self._ended = True
+        async with self._turn:
+            pass
+
+    async def _fail(self, error: BaseException) -> JobExecution:
+        await self._end()
+        return self.snapshot(JobStatus.FAILED, error=self._describe(error))
+
+    def snapshot(
+        self, status: JobStatus, *, result: str | None = None, error: ExecutionError | None = None
+    ) -> JobExecution:
+        """The record of this job as it is now."""
+        return JobExecution(
+            id=self.id,
+            run_id=self.execution.id,
+            place=self.place,
+            name=self.job.name,
+            stacked_name=self.stacked_name,
+            status=status,
+            input=self.arg,
+            result=result,
+            error=error,
+            logs=tuple(self._logs),
+            progress=self._progress,
+            started_at=self.started_at,
+            finished_at=datetime.now(UTC) if status.is_final else None,
+        )
+
+    async def trigger(self, job: RunnableJob, arg: str) -> str:
+        async with self._turn:
+            place = self._next_place()
+            if self.definitions.jobs.get(job.name) is not job:
+                raise DefinitionError(
+                    f"Job {job.name!r}, triggered by {self.stacked_name!r}, is not registered in app "
+                    f"{self.definitions.name!r}: add it to define_app(jobs=[...])."
+                )
+            outcome = self.replay.recorded(place, job.name, arg)
+            if outcome is None:
+                child = ActiveJob(self.replay, job, place, f"{self.stacked_name}/{job.name}", arg)
+                outcome = await child.run()
+                await self.replay.recorder.finish(outcome)
+            return _result_of(outcome)
+
+    async def start_workflow(
+        self, name: str, arg: str, *, invoker: AuthInvoker | None, idempotency_key: str | None
+    ) -> str:
+        async with self._turn:
+            place = self._next_place()
+            if self.execution.depth >= MAX_DEPTH:
+                raise FailedPreconditionError(
+                    f"Workflow {name!r} would be {MAX_DEPTH + 1} deep in workflows that trigger workflows; "
+                    f"the limit is {MAX_DEPTH}."
+                )
+            outcome = self.replay.recorded(place, _started(name), arg)
+            if outcome is not None:
+                return _result_of(outcome)
+            now = datetime.now(UTC)
+            record = JobExecution(
+                id=self.replay.recorder.new_job_id(),
+                run_id=self.execution.id,
+                place=place,
+                name=_started(name),
+                stacked_name=f"{self.stacked_name}/{_started(name)}",
+                status=JobStatus.SUCCESS,
+                input=arg,
+                started_at=now,
+                finished_at=now,
+            )
+            return await self.replay.recorder.start_workflow(
+                record, name, arg, invoker=invoker, idempotency_key=idempotency_key
+            )
+
+    async def run_sync(self, call: Callable[[], R]) -> R:
+        return await self.replay.recorder.run_sync(call)
+
+    def log(self, line: str) -> None:
+        if self._log_room <= 0:
+            return
+        self._log_room -= len(line) + 1
+        if self._log_room <= 0:
+            line = f"(the log is full: {MAX_LOG_CHARACTERS} characters)"
+        self._logs.append(line)
+        self.replay.recorder.note(self)
+
+    def progress(self, fraction: float, message: str | None) -> None:
+        self._progress = Progress(fraction, message)
+        self.replay.recorder.note(self)
+
+    def _next_place(self) -> str:
+        if self._ended:
+            raise FailedPreconditionError(f"Job {self.stacked_name!r} has ended and can't trigger anything.")
+        if self.replay.draining:
+            raise RunInterrupted
+        place = f"{self.place}.{self._triggered}"
+        self._triggered += 1
+        return place
+
+    def _check_all_answered(self) -> None:
+        left = self.replay.record.get(f"{self.place}.{self._triggered}")
+        if left is not None and left.status.is_final:
+            raise ReplayError(
+                f"Run {self.execution.id} has recorded trigger {left.place}, {left.name!r}, which job "
+                f"{self.stacked_name!r} no longer makes: code around triggers must lead to the same triggers."
+            )
+
+    def _describe(self, error: BaseException) -> ExecutionError:
+        detail = "".join(traceback.format_exception(error))
+        if isinstance(error, JobFailedError):
+            return ExecutionError(error.job_code, error.message, detail)
+        if isinstance(error, GqlpluginError):
+            return ExecutionError(error.code, error.message, detail)
+        _logger.error("Job %r of run %s failed", self.stacked_name, self.execution.id, exc_info=error)
+        return ExecutionError(JobFailedError.code, f"Job {self.stacked_name!r} failed.", detail)
+
+
+def _started(workflow_name: str) -> str:
+    """The name under which a started workflow is recorded; no job can have it."""
+    return f"workflow:{workflow_name}"
+
+
+def is_started_workflow(job: JobExecution) -> bool:
+    """Whether a record stands for a workflow that a job started, not for a job."""
+    return job.name.startswith("workflow:")
+
+
+def _result_of(outcome: JobExecution) -> str:
+    if outcome.status is JobStatus.SUCCESS and outcome.result is not None:
+        return outcome.result
+    error = outcome.error or ExecutionError(JobFailedError.code, f"Job {outcome.stacked_name!r} failed.")
+    raise JobFailedError(error.message, code=error.code)
+
+
+def to_run_again(record: Iterable[JobExecution]) -> list[str]:
+    """The places to forget before a failed run is tried again.
+
+    Those are the failures that ended the run: a failed job whose caller failed right after it. A failure that its
+    caller handled, and went on to trigger something else or succeeded, stays: forgetting it would change the caller's
+    way. What succeeded stays in any case.
+    """
+    jobs = {job.place: job for job in sorted(record, key=by_place)}
+    forgotten: list[str] = []
+    for place, job in jobs.items():
+        if job.status is JobStatus.SUCCESS:
+            continue
+        parent, _, step = place.rpartition(".")
+        is_last = f"{parent}.{int(step) + 1}" not in jobs
+        if not parent or job.status is JobStatus.RUNNING or (parent in forgotten and is_last):
+            forgotten.append(place)
+    return forgotten
+
+
+def suspended(jobs: Iterable[JobExecution]) -> set[str]:
+    """The places of running jobs that wait for a job they triggered."""
+    running = {job.place for job in jobs if job.status is JobStatus.RUNNING}
+    return {place for place in running if any(other.rpartition(".")[0] == place for other in running)}

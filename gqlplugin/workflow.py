@@ -1,0 +1,228 @@
+"""Workflows: a main job under a name that can be started."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar, overload
+
+from pydantic import ValidationError
+from typing_extensions import TypeForm
+
+from gqlplugin.codec import JsonCodec, NotJsonError, encode, refused
+from gqlplugin.errors import DefinitionError, ForbiddenError, InvalidInputError, NotFoundError, UnsupportedError
+from gqlplugin.execution import ConcurrencyPolicy, RetryPolicy
+from gqlplugin.identity import AuthInvoker, User
+from gqlplugin.job import WorkflowJob
+from gqlplugin.platform.base import Definitions, RunnableWorkflow, current_binding, current_job
+from gqlplugin.source import Source, caller_source
+
+I = TypeVar("I")  # noqa: E741 - the input, as O is the output
+O = TypeVar("O")  # noqa: E741
+O2 = TypeVar("O2")
+
+Permission = Callable[[User, AuthInvoker | None], bool]
+"""Decides who may start a workflow: called with the caller and the invoker the run would have (None is anonymous)."""
+
+
+class Workflow(Generic[I, O]):
+    """A main job under a name that can be started. Made by `create_workflow`.
+
+    Attributes:
+        main_job: None for a workflow that is defined elsewhere.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        main_job: WorkflowJob[I, O] | None,
+        input: JsonCodec[I] | None,
+        source: Source,
+        permission: Permission | None = None,
+        retry_policy: RetryPolicy | None = None,
+        concurrency_policy: ConcurrencyPolicy | None = None,
+    ) -> None:
+        self.name = name
+        self.main_job = main_job
+        self.permission = permission
+        self.retry_policy = retry_policy
+        self.concurrency_policy = concurrency_policy
+        self.source = source
+        self._input = input
+
+    def __repr__(self) -> str:
+        return f"<Workflow {self.name!r}>"
+
+    @property
+    def has_input(self) -> bool:
+        """Whether it was defined with a main job or, when defined elsewhere, with an input."""
+        return self.main_job is not None or self._input is not None
+
+    @property
+    def input(self) -> JsonCodec[I]:
+        """Reads and writes the arguments."""
+        if self._input is not None:
+            return self._input
+        if self.main_job is None:
+            raise DefinitionError(f"Workflow {self.name!r} has neither a main job nor an input ({self.source}).")
+        return self.main_job.input
+
+    @overload
+    async def trigger(
+        self: Workflow[None, O2],
+        *,
+        auth_invoker: AuthInvoker | str | None = None,
+        idempotency_key: str | None = None,
+    ) -> str: ...
+    @overload
+    async def trigger(
+        self, args: I, *, auth_invoker: AuthInvoker | str | None = None, idempotency_key: str | None = None
+    ) -> str: ...
+    async def trigger(
+        self, args: Any = None, *, auth_invoker: AuthInvoker | str | None = None, idempotency_key: str | None = None
+    ) -> str:
+        """Start a run on the platform that is bound, and return its ID; the run goes on by itself.
+
+        In a job the start is durable: a replay answers with the recorded ID and starts nothing.
+
+        Args:
+            args: What the main job takes.
+            auth_invoker: The machine user the run runs as, from `auth.invoker(...)` or by its bare name. Without one
+                the run is anonymous.
+            idempotency_key: At most 255 characters, the caller's own. The same key with the same arguments and invoker
+                answers with the same ID and starts nothing.
+
+        Raises:
+            InvalidInputError: The arguments don't fit, or the machine user is unknown.
+            ForbiddenError: The workflow's `permission` refuses the caller.
+            IdempotencyKeyReusedError: The key was used with other arguments.
+            PlatformNotBoundError: No platform is bound here.
+            PlatformUnavailableError: The platform can't answer; nothing was started.
+        """
+        return await _start(self, self.encode_args(args), auth_invoker, idempotency_key)
+
+    def encode_args(self, args: object) -> str:
+        """The JSON text of arguments.
+
+        Raises:
+            InvalidInputError: They don't fit.
+        """
+        return encode(f"The argument of workflow {self.name!r}", self.input, args)
+
+    def encode_json(self, text: str) -> str:
+        """The JSON text of arguments given as one, such as from another language: checked, and in our own form.
+
+        Raises:
+            InvalidInputError: It is not JSON, or doesn't fit.
+        """
+        try:
+            return self.input.dump(self.input.load(text))
+        except (ValidationError, NotJsonError) as error:
+            raise refused(f"The argument of workflow {self.name!r}", error) from None
+
+    def check_permission(self, user: User, invoker: AuthInvoker | None) -> None:
+        """Refuse a start that `permission` does not allow.
+
+        Raises:
+            ForbiddenError: It does not.
+        """
+        if self.permission is not None and not self.permission(user, invoker):
+            raise ForbiddenError(f"You may not start workflow {self.name!r}.")
+
+
+async def _start(
+    workflow: RunnableWorkflow, arg: str, auth_invoker: AuthInvoker | str | None, idempotency_key: str | None
+) -> str:
+    runtime = current_job.get()
+    if runtime is not None:
+        invoker = _resolve(runtime.definitions, auth_invoker)
+        workflow.check_permission(runtime.execution.caller, invoker)
+        return await runtime.start_workflow(workflow.name, arg, invoker=invoker, idempotency_key=idempotency_key)
+    binding = current_binding()
+    invoker = _resolve(binding.definitions, auth_invoker)
+    workflow.check_permission(binding.user, invoker)
+    return await binding.platform.start_workflow(
+        workflow.name, arg, caller=binding.user, invoker=invoker, idempotency_key=idempotency_key
+    )
+
+
+def _resolve(definitions: Definitions | None, auth_invoker: AuthInvoker | str | None) -> AuthInvoker | None:
+    if definitions is not None:
+        return definitions.resolve_invoker(auth_invoker)
+    if isinstance(auth_invoker, str):
+        raise InvalidInputError(
+            f"Machine user {auth_invoker!r} can't be looked up, as no app is bound: use auth.invoker({auth_invoker!r})."
+        )
+    return auth_invoker
+
+
+async def trigger_workflow(
+    name: str,
+    args: object = None,
+    *,
+    auth_invoker: AuthInvoker | str | None = None,
+    idempotency_key: str | None = None,
+) -> str:
+    """Start a run of a workflow by its name, and return the run's ID.
+
+    Args:
+        name: A workflow of the app that is bound.
+        args: What its main job takes: a model, a mapping, or JSON text.
+        auth_invoker: As for `Workflow.trigger`.
+        idempotency_key: As for `Workflow.trigger`.
+
+    Raises:
+        NotFoundError: The app has no such workflow.
+        InvalidInputError: The arguments don't fit, or the text isn't JSON.
+    """
+    runtime = current_job.get()
+    definitions = runtime.definitions if runtime is not None else current_binding().definitions
+    if definitions is None:
+        raise UnsupportedError("No app is bound, so workflows can't be found by name: enter platform.execute(app).")
+    workflow = definitions.workflows.get(name)
+    if workflow is None:
+        raise NotFoundError(f"App {definitions.name!r} has no workflow {name!r}.")
+    arg = workflow.encode_json(args) if isinstance(args, str) else workflow.encode_args(args)
+    return await _start(workflow, arg, auth_invoker, idempotency_key)
+
+
+@overload
+def create_workflow(
+    *,
+    name: str,
+    main_job: WorkflowJob[I, O],
+    permission: Permission | None = None,
+    retry_policy: RetryPolicy | None = None,
+    concurrency_policy: ConcurrencyPolicy | None = None,
+) -> Workflow[I, O]: ...
+@overload
+def create_workflow(*, name: str, input: TypeForm[I], permission: Permission | None = None) -> Workflow[I, Any]: ...
+def create_workflow(
+    *,
+    name: str,
+    main_job: WorkflowJob[Any, Any] | None = None,
+    input: Any = None,
+    permission: Permission | None = None,
+    retry_policy: RetryPolicy | None = None,
+    concurrency_policy: ConcurrencyPolicy | None = None,
+) -> Workflow[Any, Any]:
+    """Define a workflow.
+
+    Args:
+        name: 3 to 63 lower-case letters, digits and hyphens, unique in the app (TAILOR.md section 5).
+        main_job: The job that a run starts with.
+        input: Instead of `main_job`: the type of the arguments of a workflow that is defined elsewhere, on a platform
+            whose jobs are not Python. It can be triggered and cannot be run here.
+        permission: Decides who may start it, by caller and invoker; anyone by default.
+        retry_policy: Tries a failed run again by itself.
+        concurrency_policy: How many of its runs execute at once.
+    """
+    return Workflow(
+        name,
+        main_job=main_job,
+        input=None if main_job is not None or input is None else JsonCodec(input),
+        source=caller_source(),
+        permission=permission,
+        retry_policy=retry_policy,
+        concurrency_policy=concurrency_policy,
+    )
