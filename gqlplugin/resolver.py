@@ -5,7 +5,26 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, get_args, get_type_hints, overload
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from types import NoneType, UnionType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    Literal,
+    Protocol,
+    TypedDict,
+    TypeVar,
+    Union,
+    Unpack,
+    get_args,
+    get_origin,
+    get_type_hints,
+    overload,
+)
+from uuid import UUID
 
 import strawberry
 from pydantic import BaseModel, create_model
@@ -26,6 +45,9 @@ I = TypeVar("I")  # noqa: E741 - the input, as O is the output
 O = TypeVar("O")  # noqa: E741
 M = TypeVar("M")
 IM = TypeVar("IM", bound=BaseModel)
+IN = TypeVar("IN", bound=BaseModel | None)
+E = TypeVar("E")
+S = TypeVar("S", str, bool, int, float, UUID, datetime, date, time, timedelta, Decimal)
 
 Operation = Literal["query", "mutation"]
 
@@ -54,6 +76,22 @@ class ModelType(Protocol[M]):
 
     def model_validate(self, obj: Any, /) -> M: ...
     def model_dump_json(self, obj: M, /) -> str: ...
+
+
+Body = Callable[[ResolverContext[I]], Coroutine[Any, Any, O]] | Callable[[ResolverContext[I]], O]
+"""The function of a resolver, async or plain."""
+
+UncheckedType = UnionType | type[dict[Any, Any]] | type[Enum]
+"""An output that type checkers don't compare with what the body returns."""
+
+
+class Options(TypedDict, total=False):
+    """What a resolver may have besides its name, operation, types and body."""
+
+    description: str | None
+    permission_classes: Sequence[type[BasePermission]]
+    deprecation_reason: str | None
+    auth_invoker: AuthInvoker | str | None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,11 +123,8 @@ def create_resolver(
     operation: Operation,
     input: type[IM],
     output: ModelType[M],
-    body: Callable[[ResolverContext[IM]], Coroutine[Any, Any, M]] | Callable[[ResolverContext[IM]], M],
-    description: str | None = None,
-    permission_classes: Sequence[type[BasePermission]] = (),
-    deprecation_reason: str | None = None,
-    auth_invoker: AuthInvoker | str | None = None,
+    body: Body[IM, M | None],
+    **options: Unpack[Options],
 ) -> Resolver[IM, M]: ...
 @overload
 def create_resolver(
@@ -97,11 +132,8 @@ def create_resolver(
     name: str,
     operation: Operation,
     output: ModelType[M],
-    body: Callable[[ResolverContext[None]], Coroutine[Any, Any, M]] | Callable[[ResolverContext[None]], M],
-    description: str | None = None,
-    permission_classes: Sequence[type[BasePermission]] = (),
-    deprecation_reason: str | None = None,
-    auth_invoker: AuthInvoker | str | None = None,
+    body: Body[None, M | None],
+    **options: Unpack[Options],
 ) -> Resolver[None, M]: ...
 @overload
 def create_resolver(
@@ -109,35 +141,78 @@ def create_resolver(
     name: str,
     operation: Operation,
     input: type[IM],
-    output: Any,
-    body: Callable[[ResolverContext[IM]], Any],
-    description: str | None = None,
-    permission_classes: Sequence[type[BasePermission]] = (),
-    deprecation_reason: str | None = None,
-    auth_invoker: AuthInvoker | str | None = None,
+    output: type[S],
+    body: Body[IM, S | None],
+    **options: Unpack[Options],
+) -> Resolver[IM, S]: ...
+@overload
+def create_resolver(
+    *,
+    name: str,
+    operation: Operation,
+    output: type[S],
+    body: Body[None, S | None],
+    **options: Unpack[Options],
+) -> Resolver[None, S]: ...
+@overload
+def create_resolver(
+    *,
+    name: str,
+    operation: Operation,
+    input: type[IM],
+    output: type[list[E]],
+    body: Body[IM, list[E] | None],
+    **options: Unpack[Options],
+) -> Resolver[IM, list[E]]: ...
+@overload
+def create_resolver(
+    *,
+    name: str,
+    operation: Operation,
+    output: type[list[E]],
+    body: Body[None, list[E] | None],
+    **options: Unpack[Options],
+) -> Resolver[None, list[E]]: ...
+@overload
+def create_resolver(
+    *,
+    name: str,
+    operation: Operation,
+    input: type[IM],
+    output: Mapping[str, Any],
+    body: Body[IM, Mapping[str, Any]],
+    **options: Unpack[Options],
 ) -> Resolver[IM, Any]: ...
 @overload
 def create_resolver(
     *,
     name: str,
     operation: Operation,
-    output: Any,
-    body: Callable[[ResolverContext[None]], Any],
-    description: str | None = None,
-    permission_classes: Sequence[type[BasePermission]] = (),
-    deprecation_reason: str | None = None,
-    auth_invoker: AuthInvoker | str | None = None,
+    output: Mapping[str, Any],
+    body: Body[None, Mapping[str, Any]],
+    **options: Unpack[Options],
 ) -> Resolver[None, Any]: ...
 @overload
 def create_resolver(
     *,
     name: str,
     operation: Operation,
-    description: str | None = None,
-    permission_classes: Sequence[type[BasePermission]] = (),
-    deprecation_reason: str | None = None,
-    auth_invoker: AuthInvoker | str | None = None,
-) -> ResolverDecorator: ...
+    input: type[IM],
+    output: UncheckedType,
+    body: Body[IM, Any],
+    **options: Unpack[Options],
+) -> Resolver[IM, Any]: ...
+@overload
+def create_resolver(
+    *,
+    name: str,
+    operation: Operation,
+    output: UncheckedType,
+    body: Body[None, Any],
+    **options: Unpack[Options],
+) -> Resolver[None, Any]: ...
+@overload
+def create_resolver(*, name: str, operation: Operation, **options: Unpack[Options]) -> ResolverDecorator: ...
 def create_resolver(
     *,
     name: str,
@@ -172,7 +247,7 @@ def create_resolver(
         auth_invoker: The machine user that the body runs as: its `ctx.invoker`.
 
     Raises:
-        DefinitionError: The annotations don't tell input and output.
+        DefinitionError: The annotations don't tell input and output, or an argument is missing or contradicts them.
     """
     source = caller_source()
 
@@ -191,7 +266,13 @@ def create_resolver(
         )
 
     if body is not None:
+        _check_call(f"Resolver {name!r} at {source}", input, output, body)
         return make(body, input, output)
+    if input is not None or output is not None:
+        raise DefinitionError(
+            f"Resolver {name!r} at {source} has input= or output= and no body=: pass the body, or decorate a function "
+            "and leave both to its annotations."
+        )
     return lambda function: make(function, *_annotations_of(name, function))
 
 
@@ -199,14 +280,40 @@ class ResolverDecorator(Protocol):
     """Makes a resolver of an annotated function of a `ResolverContext`, async or plain."""
 
     @overload
-    def __call__(self, body: Callable[[ResolverContext[I]], Coroutine[Any, Any, O]], /) -> Resolver[I, O]: ...
+    def __call__(self, body: Callable[[ResolverContext[IN]], Coroutine[Any, Any, O]], /) -> Resolver[IN, O]: ...
     @overload
-    def __call__(self, body: Callable[[ResolverContext[I]], O], /) -> Resolver[I, O]: ...
+    def __call__(self, body: Callable[[ResolverContext[IN]], O], /) -> Resolver[IN, O]: ...
 
 
 def _model_of_fields(name: str, fields: Mapping[str, Any]) -> type[BaseModel]:
     definitions: dict[str, Any] = {field: (type_, ...) for field, type_ in fields.items()}
     return create_model(f"{pascal_case(name)}Output", **definitions)
+
+
+def _check_call(where: str, input: object, output: object, body: Callable[..., Any]) -> None:
+    if output is None:
+        raise DefinitionError(f"{where} has a body= and no output=: pass the type that the body returns.")
+    if input is not None:
+        _check_input(where, input)
+    # Type checkers can't tell `output=Model | None` from `output=Model`, so the missing `| None` is looked for here.
+    if _is_optional(_returned_by(body)) and not _is_optional(output):
+        raise DefinitionError(f"{where} has a body that may return None: pass output=... | None.")
+
+
+def _check_input(where: str, input: object) -> None:
+    if not (isinstance(input, type) and issubclass(input, BaseModel)):
+        raise DefinitionError(f"{where} takes {input!r}; the input of a resolver must be a pydantic model, or None.")
+
+
+def _is_optional(type_: Any) -> bool:
+    return get_origin(type_) in (Union, UnionType) and NoneType in get_args(type_)
+
+
+def _returned_by(body: Callable[..., Any]) -> Any:
+    try:
+        return get_type_hints(body).get("return")
+    except (NameError, TypeError):  # an annotation only for type checkers, or a callable that has none
+        return None
 
 
 def _annotations_of(name: str, body: Callable[..., Any]) -> tuple[type[BaseModel] | None, Any]:
@@ -220,8 +327,7 @@ def _annotations_of(name: str, body: Callable[..., Any]) -> tuple[type[BaseModel
         raise DefinitionError(f"{where} must be annotated as (ctx: ResolverContext[Input]) -> Output.")
     arguments = get_args(hints[parameters[0]])
     taken = arguments[0] if arguments else None
-    if taken is None or taken is type(None):
+    if taken is None or taken is NoneType:
         return None, hints["return"]
-    if not (isinstance(taken, type) and issubclass(taken, BaseModel)):
-        raise DefinitionError(f"{where} takes {taken!r}; the input of a resolver must be a pydantic model, or None.")
+    _check_input(where, taken)
     return taken, hints["return"]

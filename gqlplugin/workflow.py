@@ -135,15 +135,26 @@ async def _start(
 ) -> str:
     runtime = current_job.get()
     if runtime is not None:
+        _check_registered(workflow, runtime.definitions)
         invoker = _resolve(runtime.definitions, auth_invoker)
         workflow.check_permission(runtime.execution.caller, invoker)
         return await runtime.start_workflow(workflow.name, arg, invoker=invoker, idempotency_key=idempotency_key)
     binding = current_binding()
+    if binding.definitions is not None:
+        _check_registered(workflow, binding.definitions)
     invoker = _resolve(binding.definitions, auth_invoker)
     workflow.check_permission(binding.user, invoker)
     return await binding.platform.start_workflow(
         workflow.name, arg, caller=binding.user, invoker=invoker, idempotency_key=idempotency_key
     )
+
+
+def _check_registered(workflow: RunnableWorkflow, definitions: Definitions) -> None:
+    if definitions.workflows.get(workflow.name) is not workflow:
+        raise DefinitionError(
+            f"Workflow {workflow.name!r} is not registered in app {definitions.name!r}: "
+            "add it to define_app(workflows=[...])."
+        )
 
 
 def _resolve(definitions: Definitions | None, auth_invoker: AuthInvoker | str | None) -> AuthInvoker | None:

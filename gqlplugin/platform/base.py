@@ -217,11 +217,17 @@ def current_binding() -> Binding:
     return binding
 
 
+def find_binding() -> Binding | None:
+    """The binding of this context, or None."""
+    return _binding.get()
+
+
 @contextmanager
 def bind(binding: Binding) -> Iterator[None]:
     """Bind a platform, definitions and caller to this context, for the length of the block."""
-    token = _binding.set(binding)
+    previous = _binding.get()
+    _binding.set(binding)
     try:
         yield
     finally:
-        _binding.reset(token)
+        _binding.set(previous)  # not a reset: a lifespan may end in another context than it began in

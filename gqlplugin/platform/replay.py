@@ -8,9 +8,11 @@ outcome is durable before the caller goes on.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
@@ -58,9 +60,20 @@ class Recorder(Protocol):
         ...
 
     async def start_workflow(
-        self, job: JobExecution, name: str, arg: str, *, invoker: AuthInvoker | None, idempotency_key: str | None
+        self,
+        parent: WorkflowExecution,
+        job: JobExecution,
+        name: str,
+        arg: str,
+        *,
+        invoker: AuthInvoker | None,
+        idempotency_key: str | None,
     ) -> str:
-        """Start another run and keep its ID as the result of `job`, both or neither."""
+        """Start another run from `parent`, and keep its ID as the result of `job`: both or neither.
+
+        Raises:
+            RunInterrupted: It can't be done now.
+        """
         ...
 
     async def run_sync(self, call: Callable[[], R]) -> R:
@@ -226,7 +239,7 @@ class ActiveJob(JobRuntime):
                 )
             outcome = self.replay.recorded(place, _started(name), arg)
             if outcome is not None:
-                return _result_of(outcome)
+                return str(json.loads(_result_of(outcome)))
             now = datetime.now(UTC)
             record = JobExecution(
                 id=self.replay.recorder.new_job_id(),
@@ -240,7 +253,7 @@ class ActiveJob(JobRuntime):
                 finished_at=now,
             )
             return await self.replay.recorder.start_workflow(
-                record, name, arg, invoker=invoker, idempotency_key=idempotency_key
+                self.execution, record, name, arg, invoker=invoker, idempotency_key=idempotency_key
             )
 
     async def run_sync(self, call: Callable[[], R]) -> R:
@@ -322,7 +335,14 @@ def to_run_again(record: Iterable[JobExecution]) -> list[str]:
     return forgotten
 
 
-def suspended(jobs: Iterable[JobExecution]) -> set[str]:
-    """The places of running jobs that wait for a job they triggered."""
-    running = {job.place for job in jobs if job.status is JobStatus.RUNNING}
-    return {place for place in running if any(other.rpartition(".")[0] == place for other in running)}
+def shown(record: Sequence[JobExecution]) -> list[JobExecution]:
+    """The jobs of a record as a caller sees them.
+
+    The starts of other workflows are left out, and a running job that waits for one it triggered is SUSPEND.
+    """
+    waiting = {job.place.rpartition(".")[0] for job in record if job.status is JobStatus.RUNNING}
+    return [
+        replace(job, status=JobStatus.SUSPEND) if job.status is JobStatus.RUNNING and job.place in waiting else job
+        for job in record
+        if not is_started_workflow(job)
+    ]

@@ -1,0 +1,148 @@
+"""What a client is told of an error, and what the operators are."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Collection, Iterator
+from traceback import walk_tb
+from types import FrameType
+from typing import Any
+
+from graphql import GraphQLError, GraphQLSyntaxError
+from strawberry.exceptions import MissingQueryError
+from strawberry.permission import BasePermission
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
+
+from gqlplugin.errors import (
+    DefinitionError,
+    GqlpluginError,
+    InvalidInputError,
+    PlatformNotBoundError,
+    PlatformUnavailableError,
+)
+
+PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
+VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
+BAD_USER_INPUT = "BAD_USER_INPUT"
+FORBIDDEN = "FORBIDDEN"
+INTERNAL = "INTERNAL"
+
+REFUSED_REQUESTS = (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError)
+"""What Strawberry raises for a request that names no operation it may run; its views answer these themselves."""
+
+_logger = logging.getLogger("gqlplugin.graphql")
+
+
+def public_errors(errors: Collection[GraphQLError], *, executed: bool) -> list[GraphQLError]:
+    """The errors as a client may see them; every one is logged once.
+
+    Args:
+        errors: Those of a result.
+        executed: Whether the operation was valid, so that an error without a path is one of its variables.
+    """
+    return [public for error in errors for public in _public(error, executed)]
+
+
+def as_graphql_error(error: Exception) -> GraphQLError:
+    """An error that did not come from a field."""
+    return error if isinstance(error, GraphQLError) else GraphQLError("", original_error=error)
+
+
+def internal_error(error: BaseException, where: str) -> dict[str, Any]:
+    """Log an unexpected error with its traceback; the extensions that name the entry to the client."""
+    identifier = uuid.uuid4().hex
+    _logger.error("Internal error %s in %s", identifier, where, exc_info=error)
+    return {"code": INTERNAL, "id": identifier}
+
+
+def extensions_of(error: GqlpluginError) -> dict[str, Any]:
+    """What a client finds in `extensions` for an error of ours."""
+    return {"code": error.code, "retryable": True} if error.retryable else {"code": error.code}
+
+
+def _public(error: GraphQLError, executed: bool) -> Iterator[GraphQLError]:
+    original = error.original_error
+    if isinstance(original, GqlpluginError) and not isinstance(original, DefinitionError):
+        yield from _of_ours(error, original)
+    elif error.path is None:
+        yield _of_request(error, executed)
+    elif original is not None and (refusal := _refusal_in(original)) is not None:
+        yield _readable(error, FORBIDDEN, refusal)
+    elif isinstance(original, GraphQLError):
+        yield _of_field(error, original)
+    else:
+        yield _internal(error)
+
+
+def _of_ours(error: GraphQLError, original: GqlpluginError) -> Iterator[GraphQLError]:
+    if isinstance(original, (PlatformUnavailableError, PlatformNotBoundError)):
+        _logger.warning("%s in %s", original.code, _place_of(error), exc_info=original)
+    else:
+        _logger.debug("%s in %s: %s", original.code, _place_of(error), original)
+    extensions = extensions_of(original)
+    problems = original.problems if isinstance(original, InvalidInputError) else ()
+    if not problems:
+        yield _copy(error, original.message, extensions)
+    for problem in problems:
+        path = [*(error.path or ()), *problem.path]
+        yield GraphQLError(problem.message, error.nodes, path=path, extensions=extensions)
+
+
+def _of_request(error: GraphQLError, executed: bool) -> GraphQLError:
+    """An error of a request that did not run: the client's own, unless something else broke."""
+    original = error.original_error
+    if isinstance(original, GraphQLError):  # a variable's
+        original = original.original_error
+    message = error.message
+    if original is not None and not isinstance(original, (GraphQLError, *REFUSED_REQUESTS)):
+        message = message.replace(f", but encountered error '{original}'; found", ", found")
+        if message == error.message:
+            return _internal(error)
+    if isinstance(error, GraphQLSyntaxError):
+        return _readable(error, PARSE_FAILED)
+    return _readable(error, BAD_USER_INPUT if executed else VALIDATION_FAILED, message)
+
+
+def _of_field(error: GraphQLError, original: GraphQLError) -> GraphQLError:
+    """A GraphQLError is deliberate, unless graphql-core raised it itself over an argument or over a result."""
+    module = next((frame.f_globals.get("__name__", "") for frame in reversed(_frames(original))), "")
+    if module == "graphql.execution.values":
+        return _readable(error, BAD_USER_INPUT)
+    if module.startswith("graphql."):
+        return _internal(error)
+    _logger.debug("Error in %s: %s", _place_of(error), error.message)
+    return _copy(error, error.message, error.extensions)
+
+
+def _refusal_in(original: Exception) -> str | None:
+    """The message of the permission class that raised this, if one did."""
+    for frame in _frames(original):
+        permission = frame.f_locals.get("self")
+        if frame.f_code.co_name == "on_unauthorized" and isinstance(permission, BasePermission):
+            text = original.message if isinstance(original, GraphQLError) else permission.message
+            return text or "You may not do this."
+    return None
+
+
+def _frames(error: BaseException) -> list[FrameType]:
+    """Where an exception came from, innermost last."""
+    return [frame for frame, _ in walk_tb(error.__traceback__)]
+
+
+def _readable(error: GraphQLError, code: str, message: str | None = None) -> GraphQLError:
+    _logger.debug("%s in %s: %s", code, _place_of(error), error.message)
+    return _copy(error, message or error.message, {"code": code, **(error.extensions or {})})
+
+
+def _internal(error: GraphQLError) -> GraphQLError:
+    return _copy(error, "Internal error", internal_error(error.original_error or error, _place_of(error)))
+
+
+def _place_of(error: GraphQLError) -> str:
+    return ".".join(str(step) for step in error.path) if error.path else "the request"
+
+
+def _copy(error: GraphQLError, message: str, extensions: dict[str, Any] | None) -> GraphQLError:
+    """The error without the exception behind it, whose text and attributes stay here."""
+    return GraphQLError(message, error.nodes, error.source, error.positions, error.path, extensions=extensions)

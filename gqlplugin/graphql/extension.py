@@ -1,0 +1,194 @@
+"""The Strawberry extension: which platform, app and caller an operation has, and what its client sees of errors."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterator
+from threading import Lock
+from typing import Any
+
+from graphql import DocumentNode, GraphQLError, GraphQLSchema, parse
+from graphql.validation import ASTValidationRule
+from strawberry.extensions import SchemaExtension
+from strawberry.schema.schema import validate_document
+from strawberry.types import ExecutionResult, StreamExecutionResult
+
+from gqlplugin.errors import PlatformNotBoundError
+from gqlplugin.graphql.errors import REFUSED_REQUESTS, as_graphql_error, public_errors
+from gqlplugin.graphql.limits import Limits, check_query_length, find_exceeded
+from gqlplugin.identity import User
+from gqlplugin.platform.base import Binding, Definitions, Platform, bind, current_binding
+
+CONTEXT_KEY = "gqlplugin"
+"""Where our ASGI view puts the `Binding` of a request into Strawberry's context."""
+
+MAX_CACHED_CHARACTERS = 262_144
+"""Length of the query texts whose documents are kept: a document takes some 200 bytes per character."""
+
+MAX_VERDICTS = 8
+"""Schemas and sets of rules that one document is remembered as valid or not for."""
+
+Rules = tuple[type[ASTValidationRule], ...]
+
+
+class WorkflowExtension(SchemaExtension):
+    """Lets the resolvers of a schema start workflows, and keeps its errors and costs within bounds.
+
+    `create_schema` puts it in place. Give it to a schema of your own as a factory, before other extensions:
+
+    ```python
+    schema = strawberry.Schema(Query, Mutation, extensions=[lambda: WorkflowExtension(app, platform)])
+    ```
+
+    What it can't do for a schema of your own is to silence the logger `strawberry.execution`, which writes every error
+    once more.
+
+    Args:
+        definitions: The app, for workflows by name and bare names of machine users.
+        platform: Where workflows start. Without one, it is the platform of the request (`create_asgi`), else the one
+            that is bound by hand (`async with platform:`).
+        user: Tells the caller from the context of an operation, for views other than ours; anonymous by default.
+        limits: What an operation may cost.
+    """
+
+    def __init__(
+        self,
+        definitions: Definitions | None = None,
+        platform: Platform | None = None,
+        *,
+        user: Callable[[Any], User] | None = None,
+        limits: Limits = Limits(),  # noqa: B008 - immutable
+    ) -> None:
+        self.definitions = definitions
+        self.platform = platform
+        self.user = user
+        self.limits = limits
+        self._document: _Document | None = None
+        self._is_valid = False
+        self._is_streaming = False
+
+    def on_operation(self) -> Iterator[None]:
+        """Bind platform, app and caller while the operation runs; then turn its errors into what the client may see."""
+        context = self.execution_context
+        context.parse_options["max_tokens"] = self.limits.max_tokens
+        binding = self._binding()
+        try:
+            if binding is None:
+                yield
+            else:
+                with bind(binding):
+                    yield
+        except REFUSED_REQUESTS:
+            raise
+        except Exception as error:
+            raise self._public([as_graphql_error(error)])[0] from None
+        if not self._is_streaming and context.result is not None and context.result.errors:
+            context.result.errors = self._public(context.result.errors)
+
+    def on_parse(self) -> Iterator[None]:
+        """Take the document from the cache. What can't be read is left to Strawberry to report."""
+        context = self.execution_context
+        if context.graphql_document is None and context.query:
+            check_query_length(context.query, self.limits)
+            self._document = _documents.read(context.query, self.limits.max_tokens)
+            context.graphql_document = self._document.node if self._document else None
+        yield
+
+    def on_validate(self) -> Iterator[None]:
+        """Check the limits, then the rules, or take both from the cache."""
+        context = self.execution_context
+        node = context.graphql_document
+        if node is not None and context.pre_execution_errors is None:
+            document = self._document
+            if document is None or document.node is not node:  # another extension's
+                document = _Document(node)
+            errors = document.errors_for(context.schema._schema, context.validation_rules, self.limits)  # noqa: SLF001
+            context.pre_execution_errors = list(errors)
+        yield
+        self._is_valid = not context.pre_execution_errors
+
+    def on_stream_result(self, result: StreamExecutionResult) -> Iterator[None]:
+        """Do for one result of a stream what `on_operation` does for the only result of an operation."""
+        self._is_streaming = True
+        if isinstance(result, ExecutionResult) and result.errors:
+            result.errors = self._public(result.errors)
+        yield
+
+    def _binding(self) -> Binding | None:
+        context = self.execution_context.context
+        given = context.get(CONTEXT_KEY) if isinstance(context, dict) else None
+        if isinstance(given, Binding):
+            return given
+        try:
+            bound = current_binding()
+        except PlatformNotBoundError:
+            bound = None
+        platform = self.platform or (bound and bound.platform)
+        if platform is None:
+            return None
+        definitions = self.definitions or (bound and bound.definitions)
+        user = self.user(context) if self.user else bound.user if bound else User()
+        return Binding(platform, definitions, user)
+
+    def _public(self, errors: Collection[GraphQLError]) -> list[GraphQLError]:
+        return public_errors(errors, executed=self._is_valid)
+
+
+class _Document:
+    """A document that was read, and what it was found to violate."""
+
+    def __init__(self, node: DocumentNode) -> None:
+        self.node = node
+        self._verdicts: dict[tuple[GraphQLSchema, Rules, Limits], list[GraphQLError]] = {}
+
+    def errors_for(self, schema: GraphQLSchema, rules: Rules, limits: Limits) -> list[GraphQLError]:
+        """What is wrong with it; a document beyond the limits is not validated at all."""
+        key = (schema, rules, limits)
+        errors = self._verdicts.get(key)
+        if errors is None:
+            errors = find_exceeded(self.node, limits)
+            if rules and not errors:
+                errors = validate_document(schema, self.node, rules)
+            if len(self._verdicts) >= MAX_VERDICTS:
+                self._verdicts.clear()
+            self._verdicts[key] = errors
+        return errors
+
+
+class _DocumentCache:
+    """The documents that were used last, bounded by the length of their texts."""
+
+    def __init__(self, max_characters: int) -> None:
+        self._max_characters = max_characters
+        self._characters = 0
+        self._documents: OrderedDict[tuple[str, int], _Document] = OrderedDict()
+        self._lock = Lock()
+
+    def read(self, query: str, max_tokens: int) -> _Document | None:
+        """The document of a text; None when it is not one."""
+        key = (query, max_tokens)
+        document = self._documents.get(key)
+        if document is not None:
+            with self._lock:
+                if key in self._documents:
+                    self._documents.move_to_end(key)
+            return document
+        try:
+            document = _Document(parse(query, max_tokens=max_tokens))
+        except GraphQLError:
+            return None
+        if len(query) <= self._max_characters // 16:
+            self._add(key, document)
+        return document
+
+    def _add(self, key: tuple[str, int], document: _Document) -> None:
+        with self._lock:
+            if key not in self._documents:
+                self._documents[key] = document
+                self._characters += len(key[0])
+            while self._characters > self._max_characters:
+                (query, _), _ = self._documents.popitem(last=False)
+                self._characters -= len(query)
+
+
+_documents = _DocumentCache(MAX_CACHED_CHARACTERS)

@@ -1,0 +1,71 @@
+"""Opening the journal's file: settings, schema versions, and what can be wrong with it."""
+
+from __future__ import annotations
+
+import sqlite3
+from importlib.resources import files
+
+from gqlplugin.errors import FailedPreconditionError, PlatformUnavailableError
+
+APPLICATION_ID = 0x67716C70
+SCHEMA_VERSION = 1
+MEMORY = ":memory:"
+BUSY_TIMEOUT_SECONDS = 5.0
+
+
+def open_writer(path: str) -> sqlite3.Connection:
+    """A connection that may write, to a file with the current schema; the file is made if it isn't there.
+
+    Raises:
+        FailedPreconditionError: The file can't be used as a journal; the message says why.
+    """
+    try:
+        connection = _connect(path)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA wal_autocheckpoint = 4000")
+        _migrate(connection, path)
+    except sqlite3.Error as error:
+        raise FailedPreconditionError(f"{path} can't be used as a journal: {error}.") from error
+    return connection
+
+
+def open_reader(path: str) -> sqlite3.Connection:
+    """A connection that only reads."""
+    connection = _connect(path)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
+
+
+def _migrate(connection: sqlite3.Connection, path: str) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    version = _pragma(connection, "user_version")
+    application = _pragma(connection, "application_id")
+    if version > SCHEMA_VERSION and application == APPLICATION_ID:
+        raise FailedPreconditionError(
+            f"{path} was written by a newer gqlplugin (schema {version}, this one knows {SCHEMA_VERSION}): upgrade gqlplugin."
+        )
+    if application != APPLICATION_ID:
+        if connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone():
+            raise FailedPreconditionError(
+                f"{path} is the database of another application: give the journal a file of its own."
+            )
+        schema = files(__package__).joinpath("schema.sql").read_text()
+        for statement in schema.split(";\n"):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.execute("COMMIT")
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def unavailable() -> PlatformUnavailableError:
+    """The error for a journal that can't be read or written now; what SQLite said is for the log, not for callers."""
+    return PlatformUnavailableError("The workflow journal can't be read or written right now: try again later.")

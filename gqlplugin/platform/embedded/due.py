@@ -1,0 +1,112 @@
+"""Which runs are to be picked up, and what is known of them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from gqlplugin.errors import FailedPreconditionError, NotFoundError
+from gqlplugin.execution import ExecutionStatus, JobExecution, WorkflowExecution
+from gqlplugin.platform.embedded.reader import find_jobs, find_run
+from gqlplugin.platform.embedded.rows import from_microseconds, state_row, to_microseconds
+from gqlplugin.platform.embedded.writer import put_state
+
+
+@dataclass(frozen=True, slots=True)
+class DueRun:
+    """A run and its record, by place."""
+
+    run: WorkflowExecution
+    record: Mapping[str, JobExecution]
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """The runs to pick up now.
+
+    Attributes:
+        behind: Workflows that have more of them than there was room for.
+        next_at: When the next one comes due, if any is waiting for a time.
+    """
+
+    runs: list[DueRun]
+    behind: frozenset[str]
+    next_at: datetime | None
+
+
+def find_due(
+    connection: sqlite3.Connection,
+    *,
+    room: Mapping[str, int],
+    skip: Collection[str],
+    stalled: Collection[str],
+    now: datetime,
+) -> Due:
+    """The runs to pick up, oldest first.
+
+    Args:
+        room: How many runs of each workflow there is room for.
+        skip: IDs of runs that are active here; the file may not know it yet.
+        stalled: IDs of runs to pick up whatever the file says of them.
+        now: What counts as due.
+    """
+    ids: list[str] = list(stalled)
+    behind: set[str] = set()
+    for name, free in room.items():
+        for found, run_id in enumerate(_due_of(connection, name, skip, now)):
+            if found == free:
+                behind.add(name)
+                break
+            ids.append(run_id)
+    jobs = find_jobs(connection, ids)
+    runs = [run for run in (find_run(connection, run_id) for run_id in dict.fromkeys(ids)) if run is not None]
+    due = [DueRun(run, {job.place: job for job in jobs[run.id]}) for run in runs if not run.status.is_final]
+    return Due(due, frozenset(behind), _next_due(connection, room, now))
+
+
+def _due_of(connection: sqlite3.Connection, name: str, skip: Collection[str], now: datetime) -> list[str]:
+    rows = connection.execute(
+        "SELECT id FROM run WHERE workflow_name = ? AND due_at <= ? ORDER BY due_at, seq LIMIT ?",
+        (name, to_microseconds(now), len(skip) + 100),
+    )
+    return [row[0] for row in rows if row[0] not in skip]
+
+
+def _next_due(connection: sqlite3.Connection, names: Collection[str], now: datetime) -> datetime | None:
+    query = "SELECT min(due_at) FROM run WHERE workflow_name = ? AND due_at > ?"
+    times = [connection.execute(query, (name, to_microseconds(now))).fetchone()[0] for name in names]
+    return min((from_microseconds(value) for value in times if value is not None), default=None)
+
+
+def recover(connection: sqlite3.Connection, now: datetime) -> int:
+    """Make the runs that a dead process left RUNNING due; how many there were."""
+    changed = connection.execute(
+        "UPDATE run SET due_at = ? WHERE status = ?", (to_microseconds(now), ExecutionStatus.RUNNING.value)
+    )
+    return changed.rowcount
+
+
+def begin_again(connection: sqlite3.Connection, run: WorkflowExecution, forgotten: Collection[str]) -> None:
+    """Note that a failed run runs again, and forget the failures that ended it."""
+    put_state(connection, state_row(run, due_at=None))
+    connection.executemany("DELETE FROM job WHERE run_id = ? AND place = ?", [(run.id, place) for place in forgotten])
+
+
+def resume(connection: sqlite3.Connection, run_id: str, now: datetime) -> None:
+    """Make a failed run due again.
+
+    Raises:
+        NotFoundError: There is no such run.
+        FailedPreconditionError: It is not FAILED.
+    """
+    found = connection.execute("SELECT status FROM run WHERE id = ?", (run_id,)).fetchone()
+    if found is None:
+        raise NotFoundError(f"There is no run {run_id!r}.")
+    if found[0] != ExecutionStatus.FAILED:
+        raise FailedPreconditionError(f"Run {run_id!r} is {found[0]}; only a FAILED run can be resumed.")
+    connection.execute(
+        "UPDATE run SET status = ?, error = NULL, finished_at = NULL, attempt = 0, due_at = ? WHERE id = ?",
+        (ExecutionStatus.PENDING_RESUME.value, to_microseconds(now), run_id),
+    )

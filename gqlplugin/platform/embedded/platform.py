@@ -1,0 +1,193 @@
+"""The embedded platform: runs in one SQLite file, jobs in the process that serves GraphQL."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Self
+
+from gqlplugin.errors import FailedPreconditionError, NotFoundError, UnsupportedError
+from gqlplugin.execution import ExecutionFilter, ExecutionPage, JobExecution, WorkflowExecution
+from gqlplugin.identity import AuthInvoker, User
+from gqlplugin.platform.base import Binding, Definitions, bind, find_binding
+from gqlplugin.platform.embedded.due import resume
+from gqlplugin.platform.embedded.journal import Journal
+from gqlplugin.platform.embedded.reader import find_jobs, find_page, find_run
+from gqlplugin.platform.embedded.recorder import JournalRecorder
+from gqlplugin.platform.embedded.runner import Runner
+from gqlplugin.platform.embedded.starts import Starts
+from gqlplugin.platform.embedded.worker import Worker
+from gqlplugin.platform.replay import shown
+
+
+class EmbeddedPlatform:
+    """A journal in one SQLite file: durable, in this process, no server.
+
+    ```python
+    platform = EmbeddedPlatform("shop.sqlite")
+    ```
+
+    Of the processes that open a file, one executes; the others may start, read and resume, and take over when it dies.
+    Works on POSIX systems, on local disks (as SQLite's WAL mode does).
+
+    Args:
+        path: The file; it is made if it isn't there. A `.lock` file and SQLite's own files lie beside it.
+        max_concurrent_runs: Runs that execute at once; the rest waits in the file.
+        threads: Plain (not async) jobs that execute at once.
+        shutdown_grace: How long running jobs get at shutdown; after it their runs go on at the next start.
+        retention: How long finished runs are kept.
+        idempotency_key_ttl: How long an idempotency key is kept.
+        max_arg_bytes: Longest argument of a start, in bytes of UTF-8.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        max_concurrent_runs: int = 1000,
+        threads: int = 32,
+        shutdown_grace: timedelta = timedelta(seconds=10),
+        retention: timedelta = timedelta(days=30),
+        idempotency_key_ttl: timedelta = timedelta(hours=24),
+        max_arg_bytes: int = 1024 * 1024,
+    ) -> None:
+        self._path = os.fspath(path)
+        self._max_concurrent_runs = max_concurrent_runs
+        self._threads = threads
+        self._shutdown_grace = shutdown_grace
+        self._retention = retention
+        self._key_ttl = idempotency_key_ttl
+        self._max_arg_bytes = max_arg_bytes
+        self._exits: list[AsyncExitStack] = []
+        self._journal: Journal | None = None
+        self._starts: Starts | None = None
+        self._worker: Worker | None = None
+
+    def __repr__(self) -> str:
+        return f"<EmbeddedPlatform {self._path!r}>"
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            if self._journal is None:
+                await self._open()
+                stack.push_async_callback(self._close)
+            stack.enter_context(bind(Binding(self)))
+            self._exits.append(stack.pop_all())
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._exits.pop().aclose()
+
+    @asynccontextmanager
+    async def execute(self, definitions: Definitions) -> AsyncIterator[None]:
+        """While entered, run the jobs of the definitions in this process, or stand by while another process does.
+
+        Raises:
+            FailedPreconditionError: This platform executes other definitions already.
+        """
+        journal, starts = self._opened()
+        if self._worker is not None:
+            raise FailedPreconditionError(f"{self!r} executes an app already: give each app a platform of its own.")
+        with bind(Binding(self, definitions)):
+            recorder = JournalRecorder(journal.writer, starts, threads=self._threads)
+            runner = Runner(
+                definitions, journal.writer, journal.reader, recorder, max_concurrent_runs=self._max_concurrent_runs
+            )
+            self._worker = Worker(definitions, journal, runner, retention=self._retention)
+            try:
+                await self._worker.start()
+                yield
+            finally:
+                await self._worker.stop(self._shutdown_grace)
+                self._worker = None
+
+    async def start_workflow(
+        self,
+        name: str,
+        arg: str,
+        *,
+        caller: User,
+        invoker: AuthInvoker | None = None,
+        idempotency_key: str | None = None,
+    ) -> str:
+        """Start a run; see `Platform.start_workflow`."""
+        _, starts = self._opened()
+        return await starts.start(name, arg, caller=caller, invoker=invoker, idempotency_key=idempotency_key)
+
+    async def get_execution(self, run_id: str) -> WorkflowExecution:
+        """A run by its ID; see `Platform.get_execution`."""
+        journal, _ = self._opened()
+        run = await journal.reader.read(partial(find_run, run_id=run_id))
+        if run is None:
+            raise NotFoundError(f"There is no run {run_id!r}.")
+        return run
+
+    async def get_jobs(self, run_ids: Sequence[str]) -> Mapping[str, Sequence[JobExecution]]:
+        """The jobs of runs; see `Platform.get_jobs`."""
+        journal, _ = self._opened()
+        found = await journal.reader.read(partial(find_jobs, run_ids=run_ids))
+        return {run_id: shown(jobs) for run_id, jobs in found.items()}
+
+    async def list_executions(self, where: ExecutionFilter, *, first: int, after: str | None = None) -> ExecutionPage:
+        """A page of runs; see `Platform.list_executions`."""
+        journal, _ = self._opened()
+        return await journal.reader.read(partial(find_page, where=where, first=first, after=after))
+
+    async def resume(self, run_id: str) -> None:
+        """Run a failed run again; see `Platform.resume`."""
+        journal, _ = self._opened()
+        await journal.writer.call(partial(resume, run_id=run_id, now=datetime.now(UTC)))
+        if self._worker is not None:
+            self._worker.wake()
+
+    async def watch(self, run_id: str) -> AsyncIterator[WorkflowExecution]:
+        """The run, again after every change, until it has ended; see `Platform.watch`."""
+        journal, _ = self._opened()
+        last = None
+        with journal.changes.of(run_id) as changed:
+            while last is None or not last.status.is_final:
+                changed.clear()
+                run = await self.get_execution(run_id)
+                if run != last:
+                    last = run
+                    yield run
+                else:
+                    await changed.wait()
+
+    async def _open(self) -> None:
+        self._journal = await Journal.open(self._path)
+        self._starts = Starts(
+            self._journal.writer,
+            check_name=self._check_name,
+            started=self._started,
+            max_arg_bytes=self._max_arg_bytes,
+            key_ttl=self._key_ttl,
+        )
+
+    async def _close(self) -> None:
+        journal, self._journal, self._starts = self._journal, None, None
+        if journal is not None:
+            await journal.close()
+
+    def _opened(self) -> tuple[Journal, Starts]:
+        if self._journal is None or self._starts is None:
+            raise FailedPreconditionError(f"{self!r} is not open: use it inside `async with platform:`.")
+        return self._journal, self._starts
+
+    def _started(self, run: WorkflowExecution) -> None:
+        if self._worker is not None:
+            self._worker.offer(run)
+
+    def _check_name(self, name: str) -> None:
+        binding = find_binding()
+        definitions = self._worker.definitions if self._worker is not None else binding and binding.definitions
+        if not definitions:
+            return
+        workflow = definitions.workflows.get(name)
+        if workflow is None:
+            raise NotFoundError(f"App {definitions.name!r} has no workflow {name!r}.")
+        if workflow.main_job is None:
+            raise UnsupportedError(f"Workflow {name!r} is defined elsewhere and can't run on the embedded platform.")

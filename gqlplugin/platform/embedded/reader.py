@@ -1,0 +1,186 @@
+"""Reads of the journal, on connections and threads of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import Any, Protocol, TypeVar
+
+from gqlplugin.errors import InvalidInputError
+from gqlplugin.execution import (
+    ExecutionFilter,
+    ExecutionPage,
+    ExecutionStatus,
+    JobExecution,
+    WorkflowExecution,
+    by_place,
+)
+from gqlplugin.platform.embedded.database import open_reader, unavailable
+from gqlplugin.platform.embedded.rows import JOB_COLUMNS, RUN_COLUMNS, to_job, to_run
+from gqlplugin.platform.embedded.writer import Writer
+
+R = TypeVar("R")
+
+_logger = logging.getLogger("gqlplugin.embedded")
+
+_THREADS = 2
+
+
+class Reader(Protocol):
+    """Runs a function with a connection that reads."""
+
+    async def read(self, function: Callable[[sqlite3.Connection], R]) -> R:
+        """The function's result.
+
+        Raises:
+            PlatformUnavailableError: The journal can't be read now.
+        """
+        ...
+
+    def close(self) -> None:
+        """End the threads and close the connections."""
+        ...
+
+
+class WriterReader:
+    """A reader that shares the writer's connection: all there is when the journal is in memory."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    async def read(self, function: Callable[[sqlite3.Connection], R]) -> R:
+        """The function's result, after everything that was added before."""
+        return await self._writer.call(function)
+
+    def close(self) -> None:
+        """Nothing to do: the connection is the writer's."""
+
+
+class PooledReader:
+    """A reader with a few threads, each with its own connection."""
+
+    def __init__(self, path: str) -> None:
+        self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+        self._path = path
+        self._pool = ThreadPoolExecutor(_THREADS, "gqlplugin-reader", self._connect)
+
+    def _connect(self) -> None:
+        self._local.connection = open_reader(self._path)
+        self._connections.append(self._local.connection)
+
+    async def read(self, function: Callable[[sqlite3.Connection], R]) -> R:
+        """The function's result, off the event loop."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, self._run, function)
+        except sqlite3.Error as error:
+            _logger.exception("A read failed")
+            raise unavailable() from error
+
+    def _run(self, function: Callable[[sqlite3.Connection], R]) -> R:
+        return function(self._local.connection)
+
+    def close(self) -> None:
+        """End the threads and close the connections."""
+        self._pool.shutdown()
+        for connection in self._connections:
+            with suppress(sqlite3.Error):
+                connection.close()
+
+
+_SELECT_RUN = (
+    f"SELECT {', '.join(f'run.{name}' for name in RUN_COLUMNS.split(', '))}, main.progress, run.seq "  # noqa: S608
+    "FROM run LEFT JOIN job AS main ON main.run_id = run.id AND main.place = '0'"
+)
+
+
+def find_run(connection: sqlite3.Connection, run_id: str) -> WorkflowExecution | None:
+    """A run by its ID."""
+    row = connection.execute(f"{_SELECT_RUN} WHERE run.id = ?", (run_id,)).fetchone()
+    return None if row is None else to_run(row, row[-2])
+
+
+def find_jobs(connection: sqlite3.Connection, run_ids: Iterable[str]) -> Mapping[str, Sequence[JobExecution]]:
+    """Everything recorded of runs, in the order it was triggered."""
+    ids = list(dict.fromkeys(run_ids))
+    marks = ", ".join("?" * len(ids))
+    rows = connection.execute(f"SELECT {JOB_COLUMNS} FROM job WHERE run_id IN ({marks})", ids)  # noqa: S608
+    jobs: dict[str, list[JobExecution]] = {run_id: [] for run_id in ids}
+    for row in rows:
+        jobs[row[0]].append(to_job(row))
+    return {run_id: sorted(found, key=by_place) for run_id, found in jobs.items()}
+
+
+def find_page(connection: sqlite3.Connection, where: ExecutionFilter, first: int, after: str | None) -> ExecutionPage:
+    """A page of runs, newest first, whatever the number of runs in the file.
+
+    The indexes of listings begin with what can be asked for and hold the status before the order, so a listing of any
+    status merges one walk per status.
+    """
+    before = _parse_cursor(after)
+    with _snapshot(connection):
+        return _page(connection, _newest(connection, where, before, first + 1), first)
+
+
+def _newest(connection: sqlite3.Connection, where: ExecutionFilter, before: int, limit: int) -> list[int]:
+    statuses = [where.status] if where.status is not None else list(ExecutionStatus)
+    conditions = {"workflow_name": where.workflow_name, "caller_id": where.caller_id}
+    given = {name: value for name, value in conditions.items() if value is not None}
+    if not given and where.status is None:
+        return _walk(connection, "", [], before, limit)
+    text = "".join(f"{name} = ? AND " for name in given)
+    walks = [
+        _walk(connection, f"{text}status = ? AND ", [*given.values(), status.value], before, limit)
+        for status in statuses
+    ]
+    return sorted((seq for walk in walks for seq in walk), reverse=True)[:limit]
+
+
+@contextmanager
+def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+    """One view of the file for several queries."""
+    if connection.in_transaction:
+        yield
+        return
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("COMMIT")
+
+
+def _walk(connection: sqlite3.Connection, condition: str, values: Sequence[Any], before: int, limit: int) -> list[int]:
+    query = f"SELECT seq FROM run WHERE {condition}seq < ? ORDER BY seq DESC LIMIT ?"  # noqa: S608 - our own words
+    return [row[0] for row in connection.execute(query, (*values, before, limit))]
+
+
+def _page(connection: sqlite3.Connection, seqs: Sequence[int], first: int) -> ExecutionPage:
+    shown = seqs[:first]
+    marks = ", ".join("?" * len(shown))
+    rows = connection.execute(f"{_SELECT_RUN} WHERE run.seq IN ({marks}) ORDER BY run.seq DESC", list(shown)).fetchall()
+    return ExecutionPage(
+        executions=[to_run(row, row[-2]) for row in rows],
+        cursors=[_cursor(row[-1]) for row in rows],
+        has_next=len(seqs) > first,
+    )
+
+
+def _cursor(seq: int) -> str:
+    return f"{seq:x}"
+
+
+def _parse_cursor(cursor: str | None) -> int:
+    if cursor is None:
+        return 1 << 62
+    try:
+        seq = int(cursor, 16)
+    except ValueError:
+        seq = -1
+    if not 0 < seq < 1 << 62 or _cursor(seq) != cursor:
+        raise InvalidInputError("`after` is not a cursor of this listing: pass one that it returned.")
+    return seq

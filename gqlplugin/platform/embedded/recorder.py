@@ -1,0 +1,123 @@
+"""Keeping what runs do in the journal, while they do it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+
+from gqlplugin.errors import PlatformUnavailableError
+from gqlplugin.execution import JobExecution, JobStatus, WorkflowExecution
+from gqlplugin.identity import AuthInvoker
+from gqlplugin.platform.embedded.rows import job_row, state_row
+from gqlplugin.platform.embedded.starts import Starts
+from gqlplugin.platform.embedded.writer import Writer
+from gqlplugin.platform.ids import uuid7
+from gqlplugin.platform.replay import MAIN, ActiveJob, RunInterrupted
+
+R = TypeVar("R")
+
+_NOTE_SECONDS = 0.025
+
+
+class JournalRecorder:
+    """The platform's side of every replay: writes jobs, starts workflows, runs what blocks in threads.
+
+    That a job is running is written once it has run for a moment; a job that ends sooner is written once, with its
+    outcome.
+    """
+
+    def __init__(self, writer: Writer, starts: Starts, *, threads: int) -> None:
+        self._writer = writer
+        self._starts = starts
+        self._limiter = anyio.CapacityLimiter(threads)
+        self._fresh: dict[tuple[str, str], ActiveJob] = {}
+        self._aged: dict[tuple[str, str], ActiveJob] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def new_job_id(self) -> str:
+        """A UUID, version 7."""
+        return uuid7()
+
+    def note(self, job: ActiveJob) -> None:
+        """Write the state of a running job within 50 ms, unless it has ended by then."""
+        key = (job.execution.id, job.place)
+        if key not in self._aged:
+            self._fresh[key] = job
+            if self._timer is None:
+                self._schedule()
+
+    async def finish(self, job: JobExecution) -> None:
+        """Write the outcome of a job, durably."""
+        self.ended(job)
+        self._writer.put_job(job_row(job))
+        try:
+            await self._writer.commit()
+        except PlatformUnavailableError as error:
+            raise RunInterrupted from error
+
+    async def start_workflow(
+        self,
+        parent: WorkflowExecution,
+        job: JobExecution,
+        name: str,
+        arg: str,
+        *,
+        invoker: AuthInvoker | None,
+        idempotency_key: str | None,
+    ) -> str:
+        """Start a run and record its ID as the result of `job`, in one transaction."""
+        try:
+            return await self._starts.start(
+                name,
+                arg,
+                caller=parent.caller,
+                invoker=invoker,
+                idempotency_key=idempotency_key,
+                depth=parent.depth + 1,
+                within=job,
+            )
+        except PlatformUnavailableError as error:
+            raise RunInterrupted from error
+
+    async def run_sync(self, call: Callable[[], R]) -> R:
+        """Run a call that blocks in one of a bounded number of threads."""
+        return await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=self._limiter)
+
+    def ended(self, job: JobExecution) -> None:
+        """Write no more states of a running job: its outcome is about to be written."""
+        key = (job.run_id, job.place)
+        self._fresh.pop(key, None)
+        self._aged.pop(key, None)
+
+    def abandoned(self, run: WorkflowExecution) -> None:
+        """Write no more states of the jobs of a run that stopped here without an outcome."""
+        for jobs in (self._fresh, self._aged):
+            for key in [key for key in jobs if key[0] == run.id]:
+                del jobs[key]
+
+    def write_notes(self) -> None:
+        """Add the states of all running jobs to the next transaction."""
+        self._write(self._aged | self._fresh)
+        self._aged, self._fresh = {}, {}
+
+    def _schedule(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(_NOTE_SECONDS, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._write(self._aged)
+        self._aged, self._fresh = self._fresh, {}
+        if self._aged:
+            self._schedule()
+
+    def _write(self, jobs: dict[tuple[str, str], ActiveJob]) -> None:
+        for job in jobs.values():
+            self._writer.put_job(job_row(job.snapshot(JobStatus.RUNNING)))
+            if job.place == MAIN:
+                self._writer.put_state(state_row(job.execution, due_at=None))
+        if jobs:
+            self._writer.flush()

@@ -1,0 +1,186 @@
+"""Records as rows of the journal and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from gqlplugin.execution import (
+    ExecutionError,
+    ExecutionStatus,
+    JobExecution,
+    JobStatus,
+    Progress,
+    WorkflowExecution,
+)
+from gqlplugin.identity import AuthInvoker, User
+
+Row = tuple[Any, ...]
+
+RUN_COLUMNS = (
+    "id, workflow_name, status, caller_id, caller, invoker, input, output, error, attempt, depth, due_at, "
+    "created_at, started_at, finished_at"
+)
+STATE_COLUMNS = "id, status, output, error, attempt, due_at, started_at, finished_at"
+JOB_COLUMNS = (
+    "run_id, place, id, name, stacked_name, status, input, result, error, logs, progress, started_at, finished_at"
+)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def to_microseconds(moment: datetime) -> int:
+    """A moment as the journal keeps it."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def from_microseconds(value: int) -> datetime:
+    """A moment from how the journal keeps it."""
+    return _EPOCH + timedelta(microseconds=value)
+
+
+def run_row(run: WorkflowExecution, *, due_at: datetime | None) -> Row:
+    """A run in the order of `RUN_COLUMNS`."""
+    return (
+        run.id,
+        run.workflow_name,
+        run.status.value,
+        run.caller.id,
+        _dump_user(run.caller),
+        _dump_invoker(run.invoker),
+        run.input,
+        run.output,
+        _dump_error(run.error),
+        run.attempt,
+        run.depth,
+        _optional(due_at),
+        to_microseconds(run.created_at),
+        _optional(run.started_at),
+        _optional(run.finished_at),
+    )
+
+
+def state_row(run: WorkflowExecution, *, due_at: datetime | None) -> Row:
+    """What changes of a run, in the order of `STATE_COLUMNS`."""
+    return (
+        run.id,
+        run.status.value,
+        run.output,
+        _dump_error(run.error),
+        run.attempt,
+        _optional(due_at),
+        _optional(run.started_at),
+        _optional(run.finished_at),
+    )
+
+
+def to_run(row: Sequence[Any], progress: str | None) -> WorkflowExecution:
+    """A run from a row in the order of `RUN_COLUMNS`, and the progress of its main job."""
+    return WorkflowExecution(
+        id=row[0],
+        workflow_name=row[1],
+        status=ExecutionStatus(row[2]),
+        caller=_load_user(row[4]),
+        invoker=_load_invoker(row[5]),
+        input=row[6],
+        output=row[7],
+        error=_load_error(row[8]),
+        progress=_load_progress(progress),
+        attempt=row[9],
+        depth=row[10],
+        created_at=from_microseconds(row[12]),
+        started_at=_optional_moment(row[13]),
+        finished_at=_optional_moment(row[14]),
+    )
+
+
+def job_row(job: JobExecution) -> Row:
+    """A job in the order of `JOB_COLUMNS`."""
+    return (
+        job.run_id,
+        job.place,
+        job.id,
+        job.name,
+        job.stacked_name,
+        job.status.value,
+        job.input,
+        job.result,
+        _dump_error(job.error),
+        _dump(job.logs) if job.logs else "[]",
+        _dump([job.progress.fraction, job.progress.message]) if job.progress else None,
+        to_microseconds(job.started_at),
+        _optional(job.finished_at),
+    )
+
+
+def to_job(row: Sequence[Any]) -> JobExecution:
+    """A job from a row in the order of `JOB_COLUMNS`."""
+    return JobExecution(
+        run_id=row[0],
+        place=row[1],
+        id=row[2],
+        name=row[3],
+        stacked_name=row[4],
+        status=JobStatus(row[5]),
+        input=row[6],
+        result=row[7],
+        error=_load_error(row[8]),
+        logs=tuple(json.loads(row[9])),
+        progress=_load_progress(row[10]),
+        started_at=from_microseconds(row[11]),
+        finished_at=_optional_moment(row[12]),
+    )
+
+
+def _optional(moment: datetime | None) -> int | None:
+    return None if moment is None else to_microseconds(moment)
+
+
+def _optional_moment(value: int | None) -> datetime | None:
+    return None if value is None else from_microseconds(value)
+
+
+def _dump(value: object) -> str:
+    """JSON text in ASCII: a lone surrogate in a message or a log line must not keep a row from being written."""
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _dump_user(user: User) -> str:
+    if user is _ANONYMOUS or user == _ANONYMOUS:
+        return _ANONYMOUS_TEXT
+    attributes = None if user.attributes is None else dict(user.attributes)
+    return _dump([user.id, user.type, user.workspace_id, attributes, user.attribute_list])
+
+
+def _load_user(text: str) -> User:
+    if text == _ANONYMOUS_TEXT:
+        return _ANONYMOUS
+    id_, type_, workspace_id, attributes, attribute_list = json.loads(text)
+    return User(id_, type_, workspace_id, attributes, tuple(attribute_list))
+
+
+_ANONYMOUS = User()
+_ANONYMOUS_TEXT = _dump([_ANONYMOUS.id, "", _ANONYMOUS.workspace_id, None, []])
+
+
+def _dump_invoker(invoker: AuthInvoker | None) -> str | None:
+    return None if invoker is None else _dump([invoker.namespace, invoker.machine_user_name])
+
+
+def _load_invoker(text: str | None) -> AuthInvoker | None:
+    return None if text is None else AuthInvoker(*json.loads(text))
+
+
+def _dump_error(error: ExecutionError | None) -> str | None:
+    return None if error is None else _dump([error.code, error.message, error.detail])
+
+
+def _load_error(text: str | None) -> ExecutionError | None:
+    return None if text is None else ExecutionError(*json.loads(text))
+
+
+def _load_progress(text: str | None) -> Progress | None:
+    return None if text is None else Progress(*json.loads(text))

@@ -1,0 +1,224 @@
+"""Running what is due: one task per run, as many as there is room for; the rest waits in the file."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from contextvars import Context, copy_context
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+from gqlplugin.errors import PlatformUnavailableError
+from gqlplugin.execution import ExecutionStatus, JobExecution, JobStatus, RetryPolicy, WorkflowExecution
+from gqlplugin.platform.base import Definitions
+from gqlplugin.platform.embedded.due import Due, DueRun, begin_again, find_due, recover
+from gqlplugin.platform.embedded.reader import Reader
+from gqlplugin.platform.embedded.recorder import JournalRecorder
+from gqlplugin.platform.embedded.rows import job_row, state_row
+from gqlplugin.platform.embedded.writer import Writer
+from gqlplugin.platform.replay import Replay, RunInterrupted, to_run_again
+
+_logger = logging.getLogger("gqlplugin.embedded")
+
+_PER_TURN = 32
+_STALL_SECONDS = 1.0
+_AGAIN = (ExecutionStatus.PENDING_RESUME, ExecutionStatus.PENDING_RETRY)
+_NOT_RETRIED = frozenset({"REPLAY_MISMATCH", "INVALID_DEFINITION"})
+
+
+class Runner:
+    """Executes the due runs of one file.
+
+    Args:
+        definitions: The workflows that can be run.
+        max_concurrent_runs: How many tasks at once.
+    """
+
+    def __init__(
+        self,
+        definitions: Definitions,
+        writer: Writer,
+        reader: Reader,
+        recorder: JournalRecorder,
+        *,
+        max_concurrent_runs: int,
+    ) -> None:
+        self._definitions = definitions
+        self._writer = writer
+        self._reader = reader
+        self._recorder = recorder
+        self._max = max_concurrent_runs
+        self._main_jobs = {
+            name: (workflow, workflow.main_job)
+            for name, workflow in definitions.workflows.items()
+            if workflow.main_job is not None
+        }
+        self._active: dict[str, tuple[asyncio.Task[None], Replay]] = {}
+        self._per_workflow: Counter[str] = Counter()
+        self._ended: set[str] = set()
+        self._stalled: set[str] = set()
+        self._behind: frozenset[str] = frozenset(self._main_jobs)
+        self._passed: set[str] = set()
+        self._draining = False
+        self._wake = asyncio.Event()
+        self._context: Context = copy_context()
+        self._feeder: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin, with what an earlier process left unfinished."""
+        left = await self._writer.call(partial(recover, now=datetime.now(UTC)))
+        if left:
+            _logger.info("%d unfinished runs go on from their record", left)
+        self._feeder = asyncio.create_task(self._feed())
+
+    def offer(self, run: WorkflowExecution) -> None:
+        """Run a new run at once if there is room and nothing older waits; else it waits its turn in the file."""
+        name = run.workflow_name
+        if self._draining or name not in self._main_jobs:
+            return
+        if name not in self._behind and self._room(name) > 0:
+            self._launch(run, {})
+        else:
+            self._passed.add(name)
+            self._behind |= {name}
+
+    def wake(self) -> None:
+        """Look for runs that are due."""
+        self._wake.set()
+
+    async def drain(self, seconds: float) -> None:
+        """Start no more jobs, give the running ones a time, then stop them; their runs go on at the next start."""
+        self._draining = True
+        if self._feeder is not None:
+            self._feeder.cancel()
+        tasks = [task for task, _ in self._active.values()]
+        for _, replay in self._active.values():
+            replay.draining = True
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=seconds)
+            if late:
+                _logger.warning(
+                    "%d runs were stopped after %s seconds; they go on at the next start", len(late), seconds
+                )
+            self._recorder.write_notes()
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*tasks, self._writer.commit(), return_exceptions=True)
+
+    async def _feed(self) -> None:
+        while True:
+            self._wake.clear()
+            try:
+                next_at = await self._launch_due()
+            except PlatformUnavailableError:
+                next_at = datetime.now(UTC) + timedelta(seconds=_STALL_SECONDS)
+            timeout = None if next_at is None else max(0.0, (next_at - datetime.now(UTC)).total_seconds())
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    async def _launch_due(self) -> datetime | None:
+        self._ended.clear()
+        self._passed.clear()
+        stalled, self._stalled = self._stalled, set()
+        room = {name: min(free, _PER_TURN) for name in self._main_jobs if (free := self._room(name)) > 0}
+        find = partial(
+            find_due,
+            room=room,
+            skip=frozenset(self._active),
+            stalled=stalled - set(self._active),
+            now=datetime.now(UTC),
+        )
+        try:
+            due: Due = await self._reader.read(find)
+        except PlatformUnavailableError:
+            self._stalled |= stalled
+            raise
+        self._behind = due.behind | self._passed | (self._main_jobs.keys() - room.keys())
+        for found in due.runs:
+            await self._take(found)
+        if any(self._room(name) > 0 for name in self._behind):
+            self.wake()
+        return due.next_at
+
+    async def _take(self, found: DueRun) -> None:
+        """Launch a run that the file says is due, unless it was launched, and perhaps ended, while the file was read."""
+        run, record = found.run, found.record
+        if run.id in self._active or run.id in self._ended or run.workflow_name not in self._main_jobs:
+            return
+        if self._room(run.workflow_name) <= 0:
+            self._behind |= {run.workflow_name}
+            return
+        if run.status in _AGAIN:
+            forgotten = to_run_again(record.values())
+            running = replace(run, status=ExecutionStatus.RUNNING)
+            await self._writer.call(partial(begin_again, run=running, forgotten=forgotten))
+            record = {place: job for place, job in record.items() if place not in forgotten}
+        self._launch(run, record)
+
+    def _room(self, name: str) -> int:
+        workflow, _ = self._main_jobs[name]
+        free = self._max - len(self._active)
+        policy = workflow.concurrency_policy
+        return free if policy is None else min(free, policy.max_concurrent_executions - self._per_workflow[name])
+
+    def _launch(self, run: WorkflowExecution, record: Mapping[str, JobExecution]) -> None:
+        running = replace(run, status=ExecutionStatus.RUNNING, started_at=run.started_at or datetime.now(UTC))
+        replay = Replay(running, self._definitions, self._recorder, record)
+        context = self._context.copy()
+        task = asyncio.get_running_loop().create_task(self._run(replay), context=context)
+        self._active[run.id] = task, replay
+        self._per_workflow[run.workflow_name] += 1
+
+    async def _run(self, replay: Replay) -> None:
+        run = replay.execution
+        workflow, main_job = self._main_jobs[run.workflow_name]
+        try:
+            outcome = await replay.run(main_job)
+            await self._conclude(run, outcome, workflow.retry_policy)
+        except (RunInterrupted, PlatformUnavailableError):
+            self._recorder.abandoned(run)
+            if not self._draining:
+                _logger.warning(
+                    "Run %s stopped, as the journal could not be written; it goes on from its record", run.id
+                )
+                self._stalled.add(run.id)
+                asyncio.get_running_loop().call_later(_STALL_SECONDS, self.wake)
+        finally:
+            self._release(run)
+
+    async def _conclude(self, run: WorkflowExecution, outcome: JobExecution, policy: RetryPolicy | None) -> None:
+        """Write the outcome of the main job and of the run, in one transaction."""
+        due_at = None
+        final = replace(run, error=outcome.error, finished_at=outcome.finished_at)
+        if outcome.status is JobStatus.SUCCESS:
+            final = replace(final, status=ExecutionStatus.SUCCESS, output=outcome.result)
+        elif policy is not None and run.attempt < policy.max_retries and _may_retry(outcome):
+            attempt = run.attempt + 1
+            due_at = datetime.now(UTC) + policy.backoff(attempt)
+            final = replace(final, status=ExecutionStatus.PENDING_RETRY, attempt=attempt, finished_at=None)
+        else:
+            final = replace(final, status=ExecutionStatus.FAILED)
+        self._recorder.ended(outcome)
+        self._writer.put_job(job_row(outcome))
+        self._writer.put_state(state_row(final, due_at=due_at))
+        await self._writer.commit()
+        if due_at is not None:
+            self.wake()
+
+    def _release(self, run: WorkflowExecution) -> None:
+        del self._active[run.id]
+        self._per_workflow[run.workflow_name] -= 1
+        self._ended.add(run.id)
+        if self._behind:
+            self.wake()
+
+
+def _may_retry(outcome: JobExecution) -> bool:
+    """Whether another try can end otherwise: not when the definitions themselves are wrong."""
+    return outcome.error is None or outcome.error.code not in _NOT_RETRIED

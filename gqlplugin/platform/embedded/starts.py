@@ -1,0 +1,140 @@
+"""Starting runs: from outside, and from jobs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+from gqlplugin.codec import check_json
+from gqlplugin.errors import IdempotencyKeyReusedError, InvalidInputError
+from gqlplugin.execution import ExecutionStatus, JobExecution, WorkflowExecution
+from gqlplugin.identity import AuthInvoker, User
+from gqlplugin.platform.embedded import writer as journal
+from gqlplugin.platform.embedded.rows import job_row, run_row, to_microseconds
+from gqlplugin.platform.embedded.writer import Writer
+from gqlplugin.platform.ids import uuid7
+
+MAX_KEY_LENGTH = 255
+
+
+class Starts:
+    """Writes new runs.
+
+    Args:
+        writer: Where to.
+        check_name: Refuses a workflow that can't be run.
+        started: Told of each new run once it is durable.
+        max_arg_bytes: Longest argument, in bytes of UTF-8.
+        key_ttl: How long an idempotency key is kept.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        *,
+        check_name: Callable[[str], None],
+        started: Callable[[WorkflowExecution], None],
+        max_arg_bytes: int,
+        key_ttl: timedelta,
+    ) -> None:
+        self._writer = writer
+        self._check_name = check_name
+        self._started = started
+        self._max_arg_bytes = max_arg_bytes
+        self._key_ttl = key_ttl
+
+    async def start(
+        self,
+        name: str,
+        arg: str,
+        *,
+        caller: User,
+        invoker: AuthInvoker | None,
+        idempotency_key: str | None,
+        depth: int = 0,
+        within: JobExecution | None = None,
+    ) -> str:
+        """Start a run, durably, and return its ID.
+
+        Args:
+            within: A record whose result is to be the ID, written in the same transaction.
+        """
+        self._check_name(name)
+        check_json(arg, max_bytes=self._max_arg_bytes)
+        run = WorkflowExecution(
+            id=uuid7(),
+            workflow_name=name,
+            status=ExecutionStatus.PENDING,
+            input=arg,
+            created_at=datetime.now(UTC),
+            caller=caller,
+            invoker=invoker,
+            depth=depth,
+        )
+        if idempotency_key is not None:
+            return await self._start_once(run, idempotency_key, within)
+        self._writer.insert_run(run_row(run, due_at=run.created_at))
+        if within is not None:
+            self._writer.put_job(job_row(_answered(within, run.id)))
+        await self._writer.commit()
+        self._started(run)
+        return run.id
+
+    async def _start_once(self, run: WorkflowExecution, key: str, within: JobExecution | None) -> str:
+        if not 0 < len(key) <= MAX_KEY_LENGTH:
+            raise InvalidInputError(f"An idempotency key has 1 to {MAX_KEY_LENGTH} characters, not {len(key)}.")
+        expires_at = run.created_at + self._key_ttl
+        run_id = await self._writer.call(partial(_start_once, run=run, key=key, expires_at=expires_at, within=within))
+        if run_id == run.id:
+            self._started(run)
+        return run_id
+
+
+def _start_once(
+    connection: sqlite3.Connection,
+    *,
+    run: WorkflowExecution,
+    key: str,
+    expires_at: datetime,
+    within: JobExecution | None,
+) -> str:
+    run_id = _find_key(connection, run, key)
+    if run_id is None:
+        run_id = run.id
+        journal.insert_run(connection, run_row(run, due_at=run.created_at))
+        connection.execute(
+            "INSERT OR REPLACE INTO idempotency_key (caller_id, key, run_id, fingerprint, expires_at) "
+            "VALUES (?, ?, ?, ?, ?)",
+            (run.caller.id, key, run_id, _fingerprint(run), to_microseconds(expires_at)),
+        )
+    if within is not None:
+        journal.put_job(connection, job_row(_answered(within, run_id)))
+    return run_id
+
+
+def _find_key(connection: sqlite3.Connection, run: WorkflowExecution, key: str) -> str | None:
+    found = connection.execute(
+        "SELECT run_id, fingerprint FROM idempotency_key WHERE caller_id = ? AND key = ? AND expires_at > ?",
+        (run.caller.id, key, to_microseconds(run.created_at)),
+    ).fetchone()
+    if found is None:
+        return None
+    run_id, fingerprint = found
+    if fingerprint != _fingerprint(run):
+        raise IdempotencyKeyReusedError
+    return str(run_id)
+
+
+def _fingerprint(run: WorkflowExecution) -> str:
+    invoker = None if run.invoker is None else [run.invoker.namespace, run.invoker.machine_user_name]
+    request = json.dumps([run.workflow_name, json.loads(run.input), invoker], sort_keys=True)
+    return hashlib.sha256(request.encode()).hexdigest()
+
+
+def _answered(record: JobExecution, run_id: str) -> JobExecution:
+    return replace(record, result=json.dumps(run_id))

@@ -1,0 +1,97 @@
+"""One process's part in executing a file: it waits for the lock, then runs what is due."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from datetime import timedelta
+from typing import Any
+
+from gqlplugin.errors import FailedPreconditionError
+from gqlplugin.execution import WorkflowExecution
+from gqlplugin.platform.base import Definitions
+from gqlplugin.platform.embedded.journal import Journal
+from gqlplugin.platform.embedded.lock import ExecutionLock
+from gqlplugin.platform.embedded.retention import keep_tidy
+from gqlplugin.platform.embedded.runner import Runner
+
+_logger = logging.getLogger("gqlplugin.embedded")
+
+
+class Worker:
+    """Runs the jobs of some definitions, while no other process does.
+
+    Args:
+        definitions: What can be run.
+        journal: Where the runs are.
+        runner: Runs them once the lock is held.
+        retention: How long finished runs are kept.
+    """
+
+    def __init__(self, definitions: Definitions, journal: Journal, runner: Runner, *, retention: timedelta) -> None:
+        self.definitions = definitions
+        self._journal = journal
+        self._runner = runner
+        self._retention = retention
+        self._lock = None if journal.in_memory else ExecutionLock(journal.path)
+        self._running = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Begin, or stand by until the process that executes the file ends."""
+        self._journal.on_poll = self._polled
+        if not self._acquire():
+            _logger.info("Another process executes %s; this one stands by", self._journal.path)
+            self._journal.watch_eagerly(True)
+            return
+        await self._begin()
+
+    def offer(self, run: WorkflowExecution) -> None:
+        """A run was started in this process."""
+        if self._running:
+            self._runner.offer(run)
+
+    def wake(self) -> None:
+        """Something may have come due."""
+        if self._running:
+            self._runner.wake()
+
+    async def stop(self, grace: timedelta) -> None:
+        """Give running jobs a time, then let another process take over."""
+        self._journal.on_poll = None
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._running:
+            await self._runner.drain(grace.total_seconds())
+        if self._lock is not None:
+            self._lock.release()
+
+    def _acquire(self) -> bool:
+        if self._lock is None:
+            return True
+        try:
+            return self._lock.acquire()
+        except OSError as error:
+            raise FailedPreconditionError(
+                f"The lock file beside {self._journal.path} can't be opened: {error.strerror}."
+            ) from error
+
+    async def _begin(self) -> None:
+        self._running = True
+        await self._runner.start()
+        self._spawn(keep_tidy(self._journal.writer, self._retention))
+
+    def _polled(self) -> None:
+        if self._running:
+            self._runner.wake()
+        elif self._acquire():
+            _logger.info("This process now executes %s", self._journal.path)
+            self._journal.watch_eagerly(False)
+            self._spawn(self._begin())
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,221 @@
+"""The one thread that writes the journal, and the batches it commits.
+
+Whatever tasks want to write between two turns of the event loop goes into one batch, and a batch is one transaction:
+group commit. The loop hands a batch over when the previous one is durable, so that batches grow under load.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from gqlplugin.platform.embedded.database import unavailable
+from gqlplugin.platform.embedded.rows import JOB_COLUMNS, RUN_COLUMNS, STATE_COLUMNS, Row
+
+R = TypeVar("R")
+
+_logger = logging.getLogger("gqlplugin.embedded")
+
+_ROWS_PER_STATEMENT = 200
+
+
+class Batch:
+    """What one transaction writes. A later row for the same run or job replaces an earlier one."""
+
+    __slots__ = ("calls", "jobs", "runs", "states", "waiters")
+
+    def __init__(self) -> None:
+        self.runs: list[Row] = []
+        self.states: dict[str, Row] = {}
+        self.jobs: dict[tuple[str, str], Row] = {}
+        self.calls: list[tuple[Callable[[sqlite3.Connection], Any], asyncio.Future[Any]]] = []
+        self.waiters: list[asyncio.Future[None]] = []
+
+    def is_empty(self) -> bool:
+        """Whether there is nothing to write and nobody to tell."""
+        return not (self.runs or self.states or self.jobs or self.calls or self.waiters)
+
+    def touched(self) -> set[str]:
+        """The runs it changes, as far as that can be told."""
+        return {*self.states, *(run_id for run_id, _ in self.jobs)}
+
+
+class Writer:
+    """Commits batches on a thread of its own. Its methods belong to the event loop it was made on.
+
+    Args:
+        connection: Used by the thread alone from here on.
+        on_commit: Called on the loop after each commit.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, on_commit: Callable[[Batch], None]) -> None:
+        self._connection = connection
+        self._on_commit = on_commit
+        self._loop = asyncio.get_running_loop()
+        self._batch = Batch()
+        self._busy = False
+        self._flush_scheduled = False
+        self._handed_over: SimpleQueue[Batch | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="gqlplugin-writer", daemon=True)
+        self._thread.start()
+
+    def insert_run(self, row: Row) -> None:
+        """Add a run to the next transaction."""
+        self._batch.runs.append(row)
+
+    def put_state(self, row: Row) -> None:
+        """Add what changed of a run."""
+        self._batch.states[row[0]] = row
+
+    def put_job(self, row: Row) -> None:
+        """Add a job, new or changed."""
+        self._batch.jobs[row[0], row[1]] = row
+
+    def commit(self) -> asyncio.Future[None]:
+        """A future that is done when everything added so far is durable.
+
+        It raises `PlatformUnavailableError` when the transaction failed; then nothing of it was written.
+        """
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._batch.waiters.append(waiter)
+        self.flush()
+        return waiter
+
+    def call(self, function: Callable[[sqlite3.Connection], R]) -> asyncio.Future[R]:
+        """Run a function within the next transaction; the future has its result once that is durable.
+
+        The function must check before it writes: an error of its own does not roll back what it wrote.
+        """
+        result: asyncio.Future[R] = self._loop.create_future()
+        self._batch.calls.append((function, result))
+        self.flush()
+        return result
+
+    def flush(self) -> None:
+        """Hand the batch over at the end of this turn of the loop, or when the previous one is durable."""
+        if not self._busy and not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._loop.call_soon(self._hand_over)
+
+    async def close(self) -> None:
+        """Write what is left, end the thread and close the connection."""
+        await self.commit()
+        self._handed_over.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _hand_over(self) -> None:
+        self._flush_scheduled = False
+        if not self._batch.is_empty():
+            batch, self._batch = self._batch, Batch()
+            self._busy = True
+            self._handed_over.put(batch)
+
+    def _done(self, batch: Batch, results: Sequence[Any], error: Exception | None) -> None:
+        self._busy = False
+        for waiter in batch.waiters:
+            _settle(waiter, None, error)
+        for (_, future), result in zip(batch.calls, results, strict=True):
+            failure = error or (result if isinstance(result, Exception) else None)
+            _settle(future, result, failure)
+        if error is None:
+            self._on_commit(batch)
+        if not self._batch.is_empty():
+            self.flush()
+
+    def _work(self) -> None:
+        while (batch := self._handed_over.get()) is not None:
+            results: list[Any] = [None] * len(batch.calls)
+            error: Exception | None = None
+            try:
+                results = _write(self._connection, batch)
+            except Exception as failure:
+                _logger.exception("A transaction of %d runs and %d jobs failed", len(batch.runs), len(batch.jobs))
+                error = unavailable().with_traceback(None)
+                error.__cause__ = failure
+            try:
+                self._loop.call_soon_threadsafe(self._done, batch, results, error)
+            except RuntimeError:  # the loop was closed under us: nobody is left to be told
+                break
+        self._connection.close()
+
+
+def _settle(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
+    if future.done():
+        return  # cancelled: whoever waited has left, the write stands
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
+
+
+def insert_run(connection: sqlite3.Connection, row: Row) -> None:
+    """Insert a run within a `Writer.call`."""
+    _insert(connection, _INSERT_RUN, [row])
+
+
+def put_job(connection: sqlite3.Connection, row: Row) -> None:
+    """Write a job, new or changed, within a `Writer.call`."""
+    _insert(connection, _INSERT_JOB, [row], _REPLACE_JOB)
+
+
+def put_state(connection: sqlite3.Connection, row: Row) -> None:
+    """Write what changed of a run within a `Writer.call`."""
+    _insert(connection, _UPDATE_STATE, [row], _UPDATE_STATE_END)
+
+
+def _write(connection: sqlite3.Connection, batch: Batch) -> list[Any]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        _insert(connection, _INSERT_RUN, batch.runs)
+        _insert(connection, _UPDATE_STATE, batch.states.values(), _UPDATE_STATE_END)
+        _insert(connection, _INSERT_JOB, batch.jobs.values(), _REPLACE_JOB)
+        results = [_try(connection, function) for function, _ in batch.calls]
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return results
+
+
+def _try(connection: sqlite3.Connection, function: Callable[[sqlite3.Connection], Any]) -> Any:
+    try:
+        return function(connection)
+    except sqlite3.Error:
+        raise
+    except Exception as error:
+        return error
+
+
+_INSERT_RUN = f"INSERT INTO run ({RUN_COLUMNS}) VALUES "
+_INSERT_JOB = f"INSERT INTO job ({JOB_COLUMNS}) VALUES "
+
+_UPDATE_STATE = (
+    "UPDATE run SET "
+    + ", ".join(f"{name} = new.column{index}" for index, name in enumerate(STATE_COLUMNS.split(", "), 1) if index > 1)
+    + " FROM (VALUES "
+)
+_UPDATE_STATE_END = ") AS new WHERE run.id = new.column1"
+
+_REPLACE_JOB = " ON CONFLICT (run_id, place) DO UPDATE SET " + ", ".join(
+    f"{name} = excluded.{name}" for name in JOB_COLUMNS.split(", ")[2:]
+)
+
+
+def _insert(connection: sqlite3.Connection, head: str, rows: Iterable[Row], tail: str = "") -> None:
+    """Write rows with as few statements as possible: each one costs the event loop a change of threads."""
+    for part in _parts(rows):
+        row = f"({', '.join('?' * len(part[0]))})"
+        connection.execute(head + ", ".join([row] * len(part)) + tail, list(chain.from_iterable(part)))
+
+
+def _parts(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    iterator = iter(rows)
+    while part := list(islice(iterator, _ROWS_PER_STATEMENT)):
+        yield part
