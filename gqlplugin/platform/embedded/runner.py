@@ -77,7 +77,7 @@ class Runner:
     def offer(self, run: WorkflowExecution) -> None:
         """Run a new run at once if there is room and nothing older waits; else it waits its turn in the file."""
         name = run.workflow_name
-        if self._draining or name not in self._main_jobs:
+        if self._draining or name not in self._main_jobs or run.id in self._active or run.id in self._ended:
             return
         if name not in self._behind and self._room(name) > 0:
             self._launch(run, {})

@@ -81,18 +81,21 @@ class Starts:
         self._writer.insert_run(run_row(run, due_at=run.created_at))
         if within is not None:
             self._writer.put_job(job_row(_answered(within, run.id)))
+        self._writer.then(partial(self._started, run))
         await self._writer.commit()
-        self._started(run)
         return run.id
 
     async def _start_once(self, run: WorkflowExecution, key: str, within: JobExecution | None) -> str:
         if not 0 < len(key) <= MAX_KEY_LENGTH:
             raise InvalidInputError(f"An idempotency key has 1 to {MAX_KEY_LENGTH} characters, not {len(key)}.")
         expires_at = run.created_at + self._key_ttl
-        run_id = await self._writer.call(partial(_start_once, run=run, key=key, expires_at=expires_at, within=within))
-        if run_id == run.id:
-            self._started(run)
-        return run_id
+
+        def then(run_id: str) -> None:
+            if run_id == run.id:
+                self._started(run)
+
+        start = partial(_start_once, run=run, key=key, expires_at=expires_at, within=within)
+        return await self._writer.call(start, then)
 
 
 def _start_once(

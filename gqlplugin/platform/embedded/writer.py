@@ -28,13 +28,14 @@ _ROWS_PER_STATEMENT = 200
 class Batch:
     """What one transaction writes. A later row for the same run or job replaces an earlier one."""
 
-    __slots__ = ("calls", "jobs", "runs", "states", "waiters")
+    __slots__ = ("calls", "jobs", "runs", "states", "thens", "waiters")
 
     def __init__(self) -> None:
         self.runs: list[Row] = []
         self.states: dict[str, Row] = {}
         self.jobs: dict[tuple[str, str], Row] = {}
         self.calls: list[tuple[Callable[[sqlite3.Connection], Any], asyncio.Future[Any]]] = []
+        self.thens: list[Callable[[Sequence[Any]], None]] = []
         self.waiters: list[asyncio.Future[None]] = []
 
     def is_empty(self) -> bool:
@@ -69,6 +70,10 @@ class Writer:
         """Add a run to the next transaction."""
         self._batch.runs.append(row)
 
+    def then(self, action: Callable[[], None]) -> None:
+        """Do something on the loop once the next transaction is durable, whoever still waits for it by then."""
+        self._batch.thens.append(lambda _: action())
+
     def put_state(self, row: Row) -> None:
         """Add what changed of a run."""
         self._batch.states[row[0]] = row
@@ -87,12 +92,18 @@ class Writer:
         self.flush()
         return waiter
 
-    def call(self, function: Callable[[sqlite3.Connection], R]) -> asyncio.Future[R]:
+    def call(
+        self, function: Callable[[sqlite3.Connection], R], then: Callable[[R], None] | None = None
+    ) -> asyncio.Future[R]:
         """Run a function within the next transaction; the future has its result once that is durable.
 
-        The function must check before it writes: an error of its own does not roll back what it wrote.
+        The function must check before it writes: an error of its own does not roll back what it wrote. `then` gets the
+        result on the loop, whoever still waits for the future by then.
         """
         result: asyncio.Future[R] = self._loop.create_future()
+        if then is not None:
+            index = len(self._batch.calls)
+            self._batch.thens.append(lambda results: _tell(then, results[index]))
         self._batch.calls.append((function, result))
         self.flush()
         return result
@@ -124,6 +135,8 @@ class Writer:
             failure = error or (result if isinstance(result, Exception) else None)
             _settle(future, result, failure)
         if error is None:
+            for then in batch.thens:
+                then(results)
             self._on_commit(batch)
         if not self._batch.is_empty():
             self.flush()
@@ -143,6 +156,11 @@ class Writer:
             except RuntimeError:  # the loop was closed under us: nobody is left to be told
                 break
         self._connection.close()
+
+
+def _tell(then: Callable[[Any], None], result: Any) -> None:
+    if not isinstance(result, Exception):
+        then(result)
 
 
 def _settle(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
