@@ -185,8 +185,9 @@ class ActiveJob(JobRuntime):
     async def _end(self) -> None:
         """Refuse further triggers, and wait for the one that is still running (under a failed `asyncio.gather`)."""
         self._ended = True
-        async with self._turn:
-            pass
+        if self._turn.locked():
+            async with self._turn:
+                pass
 
     async def _fail(self, error: BaseException) -> JobExecution:
         await self._end()

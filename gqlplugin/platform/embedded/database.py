@@ -47,7 +47,8 @@ def _migrate(connection: sqlite3.Connection, path: str) -> None:
     application = _pragma(connection, "application_id")
     if version > SCHEMA_VERSION and application == APPLICATION_ID:
         raise FailedPreconditionError(
-            f"{path} was written by a newer gqlplugin (schema {version}, this one knows {SCHEMA_VERSION}): upgrade gqlplugin."
+            f"{path} was written by a newer gqlplugin (schema {version}, and this one knows {SCHEMA_VERSION}): "
+            "upgrade gqlplugin."
         )
     if application != APPLICATION_ID:
         if connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone():

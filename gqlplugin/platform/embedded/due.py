@@ -47,6 +47,7 @@ def find_due(
     """The runs to pick up, oldest first.
 
     Args:
+        connection: A connection that reads.
         room: How many runs of each workflow there is room for.
         skip: IDs of runs that are active here; the file may not know it yet.
         stalled: IDs of runs to pick up whatever the file says of them.

@@ -23,8 +23,9 @@ async def keep_tidy(writer: Writer, retention: timedelta) -> None:
     """Delete what has expired, now and every ten minutes, a little at a time."""
     while True:
         try:
-            while await writer.call(partial(delete_expired, retention=retention, now=datetime.now(UTC))):
-                await asyncio.sleep(0)
+            more = True
+            while more:
+                more = await writer.call(partial(delete_expired, retention=retention, now=datetime.now(UTC)))
         except PlatformUnavailableError:
             _logger.warning("Expired runs could not be deleted; the next try is in %s seconds", _EVERY_SECONDS)
         await asyncio.sleep(_EVERY_SECONDS)

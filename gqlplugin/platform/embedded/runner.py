@@ -147,7 +147,7 @@ class Runner:
         return due.next_at
 
     async def _take(self, found: DueRun) -> None:
-        """Launch a run that the file says is due, unless it was launched, and perhaps ended, while the file was read."""
+        """Launch a run that the file says is due, unless it was launched while the file was read."""
         run, record = found.run, found.record
         if run.id in self._active or run.id in self._ended or run.workflow_name not in self._main_jobs:
             return
@@ -194,16 +194,7 @@ class Runner:
 
     async def _conclude(self, run: WorkflowExecution, outcome: JobExecution, policy: RetryPolicy | None) -> None:
         """Write the outcome of the main job and of the run, in one transaction."""
-        due_at = None
-        final = replace(run, error=outcome.error, finished_at=outcome.finished_at)
-        if outcome.status is JobStatus.SUCCESS:
-            final = replace(final, status=ExecutionStatus.SUCCESS, output=outcome.result)
-        elif policy is not None and run.attempt < policy.max_retries and _may_retry(outcome):
-            attempt = run.attempt + 1
-            due_at = datetime.now(UTC) + policy.backoff(attempt)
-            final = replace(final, status=ExecutionStatus.PENDING_RETRY, attempt=attempt, finished_at=None)
-        else:
-            final = replace(final, status=ExecutionStatus.FAILED)
+        final, due_at = _final(run, outcome, policy)
         self._recorder.ended(outcome)
         self._writer.put_job(job_row(outcome))
         self._writer.put_state(state_row(final, due_at=due_at))
@@ -217,6 +208,23 @@ class Runner:
         self._ended.add(run.id)
         if self._behind:
             self.wake()
+
+
+def _final(
+    run: WorkflowExecution, outcome: JobExecution, policy: RetryPolicy | None
+) -> tuple[WorkflowExecution, datetime | None]:
+    """The run after its main job's outcome, and when it is to be tried again, if it is."""
+    if outcome.status is JobStatus.SUCCESS:
+        done = replace(
+            run, status=ExecutionStatus.SUCCESS, output=outcome.result, error=None, finished_at=outcome.finished_at
+        )
+        return done, None
+    if policy is not None and run.attempt < policy.max_retries and _may_retry(outcome):
+        attempt = run.attempt + 1
+        waiting = replace(run, status=ExecutionStatus.PENDING_RETRY, attempt=attempt, error=outcome.error)
+        return waiting, datetime.now(UTC) + policy.backoff(attempt)
+    failed = replace(run, status=ExecutionStatus.FAILED, error=outcome.error, finished_at=outcome.finished_at)
+    return failed, None
 
 
 def _may_retry(outcome: JobExecution) -> bool:

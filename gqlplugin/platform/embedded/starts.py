@@ -62,6 +62,12 @@ class Starts:
         """Start a run, durably, and return its ID.
 
         Args:
+            name: The workflow's name.
+            arg: JSON text.
+            caller: Who starts it.
+            invoker: The machine user it runs as.
+            idempotency_key: The caller's own.
+            depth: How many workflows triggered each other down to this one.
             within: A record whose result is to be the ID, written in the same transaction.
         """
         self._check_name(name)

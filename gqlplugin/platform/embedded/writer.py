@@ -211,11 +211,11 @@ def _try(connection: sqlite3.Connection, function: Callable[[sqlite3.Connection]
         return error
 
 
-_INSERT_RUN = f"INSERT INTO run ({RUN_COLUMNS}) VALUES "
-_INSERT_JOB = f"INSERT INTO job ({JOB_COLUMNS}) VALUES "
+_INSERT_RUN = f"INSERT INTO run ({RUN_COLUMNS}) VALUES "  # noqa: S608 - our own words
+_INSERT_JOB = f"INSERT INTO job ({JOB_COLUMNS}) VALUES "  # noqa: S608 - our own words
 
 _UPDATE_STATE = (
-    "UPDATE run SET "
+    "UPDATE run SET "  # noqa: S608 - our own words
     + ", ".join(f"{name} = new.column{index}" for index, name in enumerate(STATE_COLUMNS.split(", "), 1) if index > 1)
     + " FROM (VALUES "
 )
