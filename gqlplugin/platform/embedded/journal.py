@@ -5,26 +5,36 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable
-from typing import Self, TypeVar
+from contextlib import suppress
+from typing import Self
 
-from gqlplugin.platform.embedded.changes import Changes, FileWatch
+from gqlplugin.errors import PlatformUnavailableError
+from gqlplugin.platform.embedded.changes import Changes
 from gqlplugin.platform.embedded.database import MEMORY, open_writer
 from gqlplugin.platform.embedded.reader import PooledReader, Reader, WriterReader
 from gqlplugin.platform.embedded.writer import Batch, Writer
 
-R = TypeVar("R")
+_POLL_SECONDS = 0.05
 
 
 class Journal:
-    """Made by `Journal.open`, on the event loop that uses it."""
+    """Made by `Journal.open`, on the event loop that uses it.
+
+    Attributes:
+        on_foreign_commit: Told when another process has written to the file.
+        on_poll: Told every 50 ms.
+    """
 
     def __init__(self, path: str, connection: sqlite3.Connection) -> None:
         self.path = path
         self.changes = Changes()
-        self.writer = Writer(connection, self._committed)
+        self.writer = Writer(connection, self._committed, self._foreign_committed)
         self.reader: Reader = WriterReader(self.writer) if self.in_memory else PooledReader(path)
+        self.on_foreign_commit: Callable[[], None] | None = None
         self.on_poll: Callable[[], None] | None = None
-        self._watch = None if self.in_memory else FileWatch(path, self._polled)
+        self._timer: asyncio.TimerHandle | None = None
+        if not self.in_memory:
+            self._poll()
 
     @classmethod
     async def open(cls, path: str) -> Self:
@@ -42,21 +52,22 @@ class Journal:
 
     async def close(self) -> None:
         """Write what is left, and let go of the file."""
-        if self._watch is not None:
-            await self._watch.close()
-        await self.writer.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        with suppress(PlatformUnavailableError):  # logged by the writer; the file is let go of all the same
+            await self.writer.close()
         await asyncio.to_thread(self.reader.close)
 
-    def watch_eagerly(self, eager: bool) -> None:
-        """Whether to poll also when nothing has changed, as one who waits for a lock must."""
-        if self._watch is not None:
-            self._watch.eager = eager
+    def _poll(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(_POLL_SECONDS, self._poll)
+        self.writer.poll()
+        if self.on_poll is not None:
+            self.on_poll()
 
     def _committed(self, batch: Batch) -> None:
         self.changes.tell(None if batch.calls else batch.touched())
 
-    def _polled(self, changed: bool) -> None:
-        if changed:
-            self.changes.tell()
-        if self.on_poll is not None:
-            self.on_poll()
+    def _foreign_committed(self) -> None:
+        self.changes.tell()
+        if self.on_foreign_commit is not None:
+            self.on_foreign_commit()

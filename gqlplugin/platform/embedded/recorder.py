@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -37,6 +38,8 @@ class JournalRecorder:
         self._fresh: dict[tuple[str, str], ActiveJob] = {}
         self._aged: dict[tuple[str, str], ActiveJob] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
 
     def new_job_id(self) -> str:
         """A UUID, version 7."""
@@ -48,7 +51,7 @@ class JournalRecorder:
         if key not in self._aged:
             self._fresh[key] = job
             if self._timer is None:
-                self._schedule()
+                self._schedule_from_any_thread()
 
     async def finish(self, job: JobExecution) -> None:
         """Write the outcome of a job, durably."""
@@ -104,8 +107,15 @@ class JournalRecorder:
         self._write(self._aged | self._fresh)
         self._aged, self._fresh = {}, {}
 
+    def _schedule_from_any_thread(self) -> None:
+        if threading.get_ident() == self._thread:
+            self._schedule()
+        else:
+            self._loop.call_soon_threadsafe(self._schedule)
+
     def _schedule(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(_NOTE_SECONDS, self._tick)
+        if self._timer is None:
+            self._timer = self._loop.call_later(_NOTE_SECONDS, self._tick)
 
     def _tick(self) -> None:
         self._timer = None

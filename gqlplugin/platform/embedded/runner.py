@@ -94,6 +94,7 @@ class Runner:
         self._draining = True
         if self._feeder is not None:
             self._feeder.cancel()
+            await asyncio.gather(self._feeder, return_exceptions=True)
         tasks = [task for task, _ in self._active.values()]
         for _, replay in self._active.values():
             replay.draining = True
@@ -114,6 +115,9 @@ class Runner:
             try:
                 next_at = await self._launch_due()
             except PlatformUnavailableError:
+                next_at = datetime.now(UTC) + timedelta(seconds=_STALL_SECONDS)
+            except Exception:
+                _logger.exception("Due runs could not be read; the next try is in %s seconds", _STALL_SECONDS)
                 next_at = datetime.now(UTC) + timedelta(seconds=_STALL_SECONDS)
             timeout = None if next_at is None else max(0.0, (next_at - datetime.now(UTC)).total_seconds())
             try:
@@ -189,6 +193,9 @@ class Runner:
                 )
                 self._stalled.add(run.id)
                 asyncio.get_running_loop().call_later(_STALL_SECONDS, self.wake)
+        except asyncio.CancelledError:
+            self._recorder.abandoned(run)
+            raise
         finally:
             self._release(run)
 

@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from datetime import timedelta
 from typing import Any
 
-from gqlplugin.errors import FailedPreconditionError
+from gqlplugin.errors import FailedPreconditionError, PlatformUnavailableError
 from gqlplugin.execution import WorkflowExecution
 from gqlplugin.platform.base import Definitions
 from gqlplugin.platform.embedded.journal import Journal
@@ -36,16 +36,16 @@ class Worker:
         self._retention = retention
         self._lock = None if journal.in_memory else ExecutionLock(journal.path)
         self._running = False
+        self._beginning = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Begin, or stand by until the process that executes the file ends."""
-        self._journal.on_poll = self._polled
-        if not self._acquire():
+        if self._acquire():
+            await self._begin()
+        else:
             _logger.info("Another process executes %s; this one stands by", self._journal.path)
-            self._journal.watch_eagerly(True)
-            return
-        await self._begin()
+            self._journal.on_poll = self._stand_by
 
     def offer(self, run: WorkflowExecution) -> None:
         """A run was started in this process."""
@@ -59,7 +59,7 @@ class Worker:
 
     async def stop(self, grace: timedelta) -> None:
         """Give running jobs a time, then let another process take over."""
-        self._journal.on_poll = None
+        self._journal.on_poll = self._journal.on_foreign_commit = None
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -79,17 +79,25 @@ class Worker:
             ) from error
 
     async def _begin(self) -> None:
-        self._running = True
         await self._runner.start()
+        self._running = True
+        self._journal.on_foreign_commit = self._runner.wake
         self._spawn(keep_tidy(self._journal.writer, self._retention))
 
-    def _polled(self) -> None:
-        if self._running:
-            self._runner.wake()
-        elif self._acquire():
+    def _stand_by(self) -> None:
+        if not self._beginning and self._acquire():
+            self._beginning = True
+            self._spawn(self._take_over())
+
+    async def _take_over(self) -> None:
+        try:
+            await self._begin()
+        except PlatformUnavailableError:
+            _logger.warning("This process could not begin to execute %s; it tries again", self._journal.path)
+            self._beginning = False
+        else:
             _logger.info("This process now executes %s", self._journal.path)
-            self._journal.watch_eagerly(False)
-            self._spawn(self._begin())
+            self._journal.on_poll = None
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -53,11 +53,20 @@ class Writer:
     Args:
         connection: Used by the thread alone from here on.
         on_commit: Called on the loop after each commit.
+        on_foreign_commit: Called on the loop when another process has written to the file.
     """
 
-    def __init__(self, connection: sqlite3.Connection, on_commit: Callable[[Batch], None]) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        on_commit: Callable[[Batch], None],
+        on_foreign_commit: Callable[[], None],
+    ) -> None:
         self._connection = connection
         self._on_commit = on_commit
+        self._on_foreign_commit = on_foreign_commit
+        self._version: int | None = None
+        self._closed = False
         self._loop = asyncio.get_running_loop()
         self._batch = Batch()
         self._busy = False
@@ -88,6 +97,9 @@ class Writer:
         It raises `PlatformUnavailableError` when the transaction failed; then nothing of it was written.
         """
         waiter: asyncio.Future[None] = self._loop.create_future()
+        if self._closed:
+            waiter.set_exception(unavailable())
+            return waiter
         self._batch.waiters.append(waiter)
         self.flush()
         return waiter
@@ -101,12 +113,21 @@ class Writer:
         result on the loop, whoever still waits for the future by then.
         """
         result: asyncio.Future[R] = self._loop.create_future()
+        if self._closed:
+            result.set_exception(unavailable())
+            return result
         if then is not None:
             index = len(self._batch.calls)
             self._batch.thens.append(lambda results: _tell(then, results[index]))
         self._batch.calls.append((function, result))
         self.flush()
         return result
+
+    def poll(self) -> None:
+        """Look whether another process has written to the file, as every transaction does."""
+        if not self._busy and not self._closed:
+            self._busy = True
+            self._handed_over.put(Batch())
 
     def flush(self) -> None:
         """Hand the batch over at the end of this turn of the loop, or when the previous one is durable."""
@@ -116,9 +137,13 @@ class Writer:
 
     async def close(self) -> None:
         """Write what is left, end the thread and close the connection."""
-        await self.commit()
-        self._handed_over.put(None)
-        await asyncio.to_thread(self._thread.join)
+        last = self.commit()
+        self._closed = True
+        try:
+            await last
+        finally:
+            self._handed_over.put(None)
+            await asyncio.to_thread(self._thread.join)
 
     def _hand_over(self) -> None:
         self._flush_scheduled = False
@@ -127,8 +152,11 @@ class Writer:
             self._busy = True
             self._handed_over.put(batch)
 
-    def _done(self, batch: Batch, results: Sequence[Any], error: Exception | None) -> None:
+    def _done(self, batch: Batch, results: Sequence[Any], error: Exception | None, version: int | None) -> None:
         self._busy = False
+        if version != self._version:
+            self._version = version
+            self._on_foreign_commit()
         for waiter in batch.waiters:
             _settle(waiter, None, error)
         for (_, future), result in zip(batch.calls, results, strict=True):
@@ -146,16 +174,25 @@ class Writer:
             results: list[Any] = [None] * len(batch.calls)
             error: Exception | None = None
             try:
-                results = _write(self._connection, batch)
+                if not batch.is_empty():
+                    results = _write(self._connection, batch)
             except Exception as failure:
                 _logger.exception("A transaction of %d runs and %d jobs failed", len(batch.runs), len(batch.jobs))
                 error = unavailable().with_traceback(None)
                 error.__cause__ = failure
             try:
-                self._loop.call_soon_threadsafe(self._done, batch, results, error)
+                self._loop.call_soon_threadsafe(self._done, batch, results, error, self._data_version())
             except RuntimeError:  # the loop was closed under us: nobody is left to be told
                 break
         self._connection.close()
+
+    def _data_version(self) -> int | None:
+        """A number that changes with the commits of other connections, and not with those of this one."""
+        try:
+            return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+        except sqlite3.Error:
+            _logger.exception("The journal can't be polled")
+            return None
 
 
 def _tell(then: Callable[[Any], None], result: Any) -> None:
