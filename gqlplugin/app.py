@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from types import CodeType, FunctionType, MappingProxyType, ModuleType
+from types import MappingProxyType
 from typing import Any, Protocol
 
+from pydantic import PydanticUndefinedAnnotation, PydanticUserError
+
 from gqlplugin.auth import Auth
+from gqlplugin.discovery import Discovered, discover, reachable_jobs
 from gqlplugin.errors import DefinitionError, InvalidInputError
 from gqlplugin.identity import AuthInvoker
 from gqlplugin.job import WorkflowJob
+from gqlplugin.models.names import type_problems
 from gqlplugin.names import is_graphql_name, is_name, name_problem
 from gqlplugin.platform.base import EnvValue
 from gqlplugin.resolver import Resolver
@@ -70,19 +72,23 @@ def define_app(
         env: Values that resolvers and jobs get as `ctx.env`.
 
     Raises:
-        DefinitionError: With every problem: malformed and duplicate names, missing main jobs, unknown machine users.
+        DefinitionError: With every problem: malformed and duplicate names, missing main jobs, unknown machine users,
+            types that have no form in JSON or GraphQL.
     """
     workflows, resolvers = tuple(workflows), tuple(resolvers)
     given = [*jobs, *(workflow.main_job for workflow in workflows if workflow.main_job is not None)]
-    found = list(_reachable_jobs(given))
+    found = list(reachable_jobs(given))
     problems = [
         *([] if name else ["the app needs a name"]),
+        *_bad_auth(auth),
         *_bad_names("workflow", workflows),
         *_bad_names("job", found),
+        *_bad_types(found, workflows),
         *_bad_resolvers(resolvers),
         *_duplicates("workflow", workflows),
         *_duplicates("job", found),
         *_duplicates("resolver", resolvers),
+        *type_problems(resolvers),
         *_without_main_job(workflows),
         *_unknown_invokers(auth, resolvers),
         *_bad_env(env or {}),
@@ -108,6 +114,30 @@ class _Named(Protocol):
 
 def _bad_names(kind: str, definitions: Iterable[_Named]) -> list[str]:
     return [f"{name_problem(kind, one.name)} ({one.source})" for one in definitions if not is_name(one.name)]
+
+
+def _bad_auth(auth: Auth[Any] | None) -> list[str]:
+    if auth is None:
+        return []
+    named = [("auth namespace", auth.namespace), *(("machine user", name) for name in auth.machine_users)]
+    return [f"{name_problem(kind, name)} ({auth.source})" for kind, name in named if not is_name(name)]
+
+
+def _bad_types(jobs: Iterable[WorkflowJob[Any, Any]], workflows: Iterable[Workflow[Any, Any]]) -> list[str]:
+    parts: list[tuple[str, _Named, str]] = [("job", job, part) for job in jobs for part in ("input", "output")]
+    parts += [("workflow", one, "input") for one in workflows if one.main_job is None and one.has_input]
+    problems = []
+    for kind, one, part in parts:
+        try:
+            getattr(one, part).adapter  # noqa: B018 - building it is the check
+        except DefinitionError as error:
+            problems.append(f"{kind} {one.name!r}: {error}")
+        except (PydanticUserError, PydanticUndefinedAnnotation) as error:
+            reason = str(error).partition("\n")[0].rstrip(".")
+            problems.append(
+                f"the {part} of {kind} {one.name!r} can't be read and written as JSON: {reason} ({one.source})"
+            )
+    return list(dict.fromkeys(problems))
 
 
 def _bad_resolvers(resolvers: Iterable[Resolver[Any, Any]]) -> list[str]:
@@ -158,93 +188,3 @@ def _bad_env(env: Mapping[str, EnvValue]) -> list[str]:
         for name, value in env.items()
         if type(value) not in (str, int, float, bool)
     ]
-
-
-def _reachable_jobs(jobs: Sequence[WorkflowJob[Any, Any]]) -> Iterator[WorkflowJob[Any, Any]]:
-    """The jobs, and those that their functions name, and so on; each once."""
-    seen: set[int] = set()
-    waiting = list(jobs)
-    while waiting:
-        job = waiting.pop(0)
-        if id(job) not in seen:
-            seen.add(id(job))
-            yield job
-            waiting.extend(_named_jobs(job.body, seen_functions=set()))
-
-
-def _named_jobs(function: Any, seen_functions: set[int]) -> Iterator[WorkflowJob[Any, Any]]:
-    """The jobs a function names, directly, as attributes of a module, or through functions of its module."""
-    if not isinstance(function, FunctionType) or id(function) in seen_functions:
-        return
-    seen_functions.add(id(function))
-    names = set(_names_in(function.__code__))
-    values = [function.__globals__[name] for name in names if name in function.__globals__]
-    values += [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
-    modules = [value for value in values if isinstance(value, ModuleType)]
-    values += [vars(module)[name] for module in modules for name in names if name in vars(module)]
-    for value in values:
-        if isinstance(value, WorkflowJob):
-            yield value
-        elif isinstance(value, FunctionType) and value.__module__ == function.__module__:
-            yield from _named_jobs(value, seen_functions)
-
-
-def _names_in(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _names_in(constant)
-
-
-def _is_filled(cell: Any) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018 - reading it is the question
-    except ValueError:
-        return False
-    return True
-
-
-@dataclass(frozen=True, slots=True)
-class Discovered:
-    """The definitions of a package; give its fields to `define_app`."""
-
-    workflows: tuple[Workflow[Any, Any], ...]
-    jobs: tuple[WorkflowJob[Any, Any], ...]
-    resolvers: tuple[Resolver[Any, Any], ...]
-
-
-def discover(*packages: str) -> Discovered:
-    """Import packages with all their modules, and collect the definitions at module level.
-
-    ```python
-    found = discover("shop.workflows", "shop.resolvers")
-    app = define_app("shop", workflows=found.workflows, jobs=found.jobs, resolvers=found.resolvers)
-    ```
-
-    Args:
-        packages: Dotted names of packages or modules.
-
-    Raises:
-        DefinitionError: There is no such package. An error inside one of its modules is raised as it is.
-    """
-    found: dict[int, object] = {}
-    for module in (module for package in packages for module in _modules_of(package)):
-        found |= {id(value): value for value in vars(module).values()}
-    values = list(found.values())
-    return Discovered(
-        workflows=tuple(value for value in values if isinstance(value, Workflow)),
-        jobs=tuple(value for value in values if isinstance(value, WorkflowJob)),
-        resolvers=tuple(value for value in values if isinstance(value, Resolver)),
-    )
-
-
-def _modules_of(package: str) -> Iterator[ModuleType]:
-    try:
-        module = importlib.import_module(package)
-    except ModuleNotFoundError as error:
-        if error.name is None or not package.startswith(error.name):
-            raise
-        raise DefinitionError(f"discover({package!r}): there is no such package.") from error
-    yield module
-    for info in pkgutil.walk_packages(getattr(module, "__path__", ()), f"{package}."):
-        yield importlib.import_module(info.name)

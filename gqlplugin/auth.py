@@ -11,7 +11,6 @@ from typing_extensions import TypeForm
 
 from gqlplugin.errors import DefinitionError, InvalidInputError
 from gqlplugin.identity import AuthInvoker, User
-from gqlplugin.names import is_name, name_problem
 from gqlplugin.source import Source, caller_source
 
 __all__ = ["Auth", "AuthInvoker", "MachineUser", "User", "define_auth"]
@@ -85,19 +84,19 @@ def define_auth(
         attributes: JSON values by machine user, such as roles.
 
     Raises:
-        DefinitionError: A name is malformed (TAILOR.md section 2), or an attribute is for an unknown machine user.
+        DefinitionError: The names are no `Literal` of strings, or attributes are for an unknown machine user. Malformed
+            names are found by `define_app`, with everything else.
     """
-    if get_origin(machine_users) is not Literal:
-        raise DefinitionError('define_auth takes the machine users as a Literal: define_auth("ns", Literal["name"])')
+    source = caller_source()
     names = get_args(machine_users)
+    if get_origin(machine_users) is not Literal or not all(isinstance(name, str) for name in names):
+        raise DefinitionError(
+            f'Auth {namespace!r} at {source} takes the machine users as a Literal of strings: Literal["manager"].'
+        )
     given = attributes or {}
-    problems = [name_problem("machine user", name) for name in names if not is_name(name)]
-    if not is_name(namespace):
-        problems.insert(0, name_problem("auth namespace", namespace))
-    problems += [
-        f"attributes are given for {name!r}, which is not a machine user" for name in given if name not in names
-    ]
-    if problems:
-        raise DefinitionError(problems)
+    if unknown := [name for name in given if name not in names]:
+        raise DefinitionError(
+            [f"auth {namespace!r} has attributes for {name!r}, which it does not define ({source})" for name in unknown]
+        )
     users = {name: MachineUser(name, MappingProxyType(dict(given.get(name, {})))) for name in names}
-    return Auth(namespace, users, caller_source())
+    return Auth(namespace, users, source)

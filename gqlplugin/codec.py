@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError, from_json, to_json
+from pydantic_core import PydanticSerializationError, from_json
 from typing_extensions import TypeForm
 
 from gqlplugin.errors import FieldProblem, InvalidInputError
@@ -41,16 +41,16 @@ class JsonCodec(Generic[T]):
             NotJsonError: It holds something JSON has no form for, NaN and the infinities included.
         """
         try:
-            text = self.adapter.dump_json(value, by_alias=True, warnings="error")
+            text = self.adapter.serializer.to_json(value, by_alias=True, warnings="error")
         except PydanticSerializationError as error:
-            raise NotJsonError(f"it can't be written as JSON: {error}") from error
-        if b"null" in text:  # pydantic writes NaN and the infinities as null
-            self._refuse_non_finite(value)
+            raise NotJsonError(_reason(error)) from error
+        self._refuse_non_finite(text, value)
         return text.decode()
 
-    def _refuse_non_finite(self, value: T) -> None:
-        plain = self.adapter.dump_python(value, by_alias=True)
-        if _has_non_finite(plain):
+    def _refuse_non_finite(self, text: bytes, value: T) -> None:
+        # pydantic writes them as null, or, in a model with `ser_json_inf_nan="constants"`, as names that aren't JSON
+        lost = b"null" in text and _has_non_finite(self.adapter.dump_python(value, by_alias=True))
+        if lost or ((b"NaN" in text or b"Infinity" in text) and not _is_json(text)):
             raise NotJsonError("it holds NaN or an infinity, which JSON has no form for")
 
     def coerce(self, value: object) -> T:
@@ -59,7 +59,7 @@ class JsonCodec(Generic[T]):
         Raises:
             pydantic.ValidationError: It doesn't fit.
         """
-        return self.adapter.validate_python(value, by_alias=True, by_name=True)
+        return self.adapter.validator.validate_python(value, by_alias=True, by_name=True)  # type: ignore[no-any-return]
 
     def load(self, text: str | bytes) -> T:
         """Read a value of the type.
@@ -67,7 +67,7 @@ class JsonCodec(Generic[T]):
         Raises:
             pydantic.ValidationError: The text is not JSON, or doesn't fit the type.
         """
-        return self.adapter.validate_json(text, by_alias=True, by_name=True)
+        return self.adapter.validator.validate_json(text, by_alias=True, by_name=True)  # type: ignore[no-any-return]
 
 
 def _has_non_finite(value: object) -> bool:
@@ -76,6 +76,21 @@ def _has_non_finite(value: object) -> bool:
     if isinstance(value, dict):
         return any(_has_non_finite(item) for pair in value.items() for item in pair)
     return isinstance(value, (list, tuple, set, frozenset)) and any(_has_non_finite(item) for item in value)
+
+
+def _reason(error: PydanticSerializationError) -> str:
+    text = str(error)
+    if text.startswith("Pydantic serializer warnings"):  # those quote the values, which may be secret
+        return "a value in it doesn't fit its declared type"
+    return f"it can't be written as JSON: {text}"
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        from_json(text, allow_inf_nan=False)
+    except ValueError:
+        return False
+    return True
 
 
 def check_json(text: str, *, max_bytes: int) -> None:
@@ -95,11 +110,6 @@ def check_json(text: str, *, max_bytes: int) -> None:
 def same_json(left: str, right: str) -> bool:
     """Whether two JSON texts say the same, whatever the order of keys and the white space."""
     return left == right or from_json(left) == from_json(right)
-
-
-def dump_any(value: Any) -> str:
-    """Write a value of unknown type as JSON text, models by alias."""
-    return to_json(value, by_alias=True).decode()
 
 
 def problems_of(error: ValidationError) -> list[FieldProblem]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from hashlib import blake2b
 
 from gqlplugin.identity import AuthInvoker, User
 
@@ -161,7 +162,6 @@ class JobExecution:
         logs: One line per entry, bounded.
     """
 
-    id: str
     run_id: str
     place: str
     name: str
@@ -174,6 +174,13 @@ class JobExecution:
     logs: tuple[str, ...] = ()
     progress: Progress | None = None
     finished_at: datetime | None = None
+
+    @property
+    def id(self) -> str:
+        """A UUID of version 8 that begins as the run's does; it follows from the run and the place."""
+        digest = blake2b(f"{self.run_id}/{self.place}".encode(), digest_size=8).digest()
+        low = 0b10 << 62 | int.from_bytes(digest) >> 2
+        return f"{self.run_id[:14]}8{self.run_id[15:18]}-{low >> 48:04x}-{low & (1 << 48) - 1:012x}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

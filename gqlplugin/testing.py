@@ -6,12 +6,33 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import httpx
 from starlette.types import ASGIApp, Message
 
-__all__ = ["GraphQLClient", "GraphQLResult", "serve"]
+from gqlplugin.platform.embedded import EmbeddedPlatform
+
+__all__ = ["GraphQLClient", "GraphQLResult", "MemoryPlatform", "serve"]
+
+
+class MemoryPlatform(EmbeddedPlatform):
+    """The embedded platform without a file: the same semantics, quick, and gone with the test.
+
+    ```python
+    async with MemoryPlatform() as platform, platform.execute(app): ...
+    ```
+
+    Args:
+        max_arg_bytes: As for `EmbeddedPlatform`.
+        idempotency_key_ttl: As for `EmbeddedPlatform`.
+    """
+
+    def __init__(
+        self, *, max_arg_bytes: int = 1024 * 1024, idempotency_key_ttl: timedelta = timedelta(hours=24)
+    ) -> None:
+        super().__init__(":memory:", max_arg_bytes=max_arg_bytes, idempotency_key_ttl=idempotency_key_ttl)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +99,7 @@ async def serve(asgi: ASGIApp, *, path: str = "/graphql") -> AsyncIterator[Graph
 
     ```python
     async with serve(create_asgi(app, MemoryPlatform())) as client:
-        data = await client.run("mutation { triggerOrderProcessing(orderId: \\"1\\") { workflowRunId } }")
+        data = await client.run('mutation { triggerOrderProcessing(orderId: "1") { workflowRunId } }')
     ```
 
     Raises:
@@ -109,7 +130,8 @@ async def _next_event(
 ) -> None:
     await to_app.put({"type": f"lifespan.{phase}"})
     answer = asyncio.ensure_future(from_app.get())
-    await asyncio.wait({answer, app}, return_when=asyncio.FIRST_COMPLETED)
+    both: set[asyncio.Future[Any]] = {answer, app}
+    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
     if not answer.done():
         answer.cancel()
         await app

@@ -227,12 +227,20 @@ def create_workflow(
         permission: Decides who may start it, by caller and invoker; anyone by default.
         retry_policy: Tries a failed run again by itself.
         concurrency_policy: How many of its runs execute at once.
+
+    Raises:
+        DefinitionError: It has both `main_job` and `input`. That it has neither is found by `define_app`.
     """
+    source = caller_source()
+    if main_job is not None and input is not None:
+        raise DefinitionError(
+            f"Workflow {name!r} at {source} has main_job= and input=: the main job says what the input is."
+        )
     return Workflow(
         name,
         main_job=main_job,
-        input=None if main_job is not None or input is None else JsonCodec(input),
-        source=caller_source(),
+        input=None if input is None else JsonCodec(input),
+        source=source,
         permission=permission,
         retry_policy=retry_policy,
         concurrency_policy=concurrency_policy,

@@ -13,11 +13,10 @@ from strawberry.extensions import SchemaExtension
 from strawberry.schema.schema import validate_document
 from strawberry.types import ExecutionResult, StreamExecutionResult
 
-from gqlplugin.errors import PlatformNotBoundError
 from gqlplugin.graphql.errors import REFUSED_REQUESTS, as_graphql_error, public_errors
 from gqlplugin.graphql.limits import Limits, check_query_length, find_exceeded
 from gqlplugin.identity import User
-from gqlplugin.platform.base import Binding, Definitions, Platform, bind, current_binding
+from gqlplugin.platform.base import Binding, Definitions, Platform, bind, find_binding
 
 CONTEXT_KEY = "gqlplugin"
 """Where our ASGI view puts the `Binding` of a request into Strawberry's context."""
@@ -119,14 +118,11 @@ class WorkflowExtension(SchemaExtension):
         given = context.get(CONTEXT_KEY) if isinstance(context, dict) else None
         if isinstance(given, Binding):
             return given
-        try:
-            bound = current_binding()
-        except PlatformNotBoundError:
-            bound = None
-        platform = self.platform or (bound and bound.platform)
+        bound = find_binding()
+        platform = self.platform or (bound.platform if bound else None)
         if platform is None:
             return None
-        definitions = self.definitions or (bound and bound.definitions)
+        definitions = self.definitions or (bound.definitions if bound else None)
         user = self.user(context) if self.user else bound.user if bound else User()
         return Binding(platform, definitions, user)
 

@@ -11,7 +11,8 @@ import asyncio
 import json
 import logging
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
@@ -32,7 +33,7 @@ R = TypeVar("R")
 
 MAIN = "0"
 MAX_DEPTH = 10
-MAX_LOG_CHARACTERS = 65_536
+MAX_LOG_BYTES = 64 * 1024
 
 _logger = logging.getLogger("gqlplugin.jobs")
 
@@ -80,10 +81,6 @@ class Recorder(Protocol):
         """Run a call that blocks in a thread."""
         ...
 
-    def new_job_id(self) -> str:
-        """An identifier for a job."""
-        ...
-
 
 class Replay:
     """One execution of a run.
@@ -107,6 +104,7 @@ class Replay:
         self.recorder = recorder
         self.record = record
         self.draining = False
+        self._stopped: RunInterrupted | ReplayError | None = None
 
     async def run(self, main_job: RunnableJob) -> JobExecution:
         """Run the main job to its outcome. The outcome is returned, not recorded: it goes with the run's own."""
@@ -115,6 +113,26 @@ class Replay:
             return recorded
         main = ActiveJob(self, main_job, MAIN, main_job.name, self.execution.input)
         return await main.run()
+
+    def check(self) -> None:
+        """Stop again what was stopped: a body may have caught it, and must not go on as if nothing had happened.
+
+        Raises:
+            RunInterrupted: The run was interrupted.
+            ReplayError: It did not repeat its record.
+        """
+        if self._stopped is not None:
+            raise self._stopped
+
+    @contextmanager
+    def stopping(self) -> Iterator[None]:
+        """Remember what stops the run within this block."""
+        self.check()
+        try:
+            yield
+        except (RunInterrupted, ReplayError) as reason:
+            self._stopped = self._stopped or reason
+            raise
 
     def recorded(self, place: str, name: str, arg: str) -> JobExecution | None:
         """What is recorded as finished at a place.
@@ -148,12 +166,11 @@ class ActiveJob(JobRuntime):
         self.stacked_name = stacked_name
         self.arg = arg
         self.started_at = datetime.now(UTC)
-        self.id = replay.recorder.new_job_id()
         self._turn = asyncio.Lock()
         self._triggered = 0
         self._ended = False
         self._logs: list[str] = []
-        self._log_room = MAX_LOG_CHARACTERS
+        self._log_room = MAX_LOG_BYTES
         self._progress: Progress | None = None
 
     @property
@@ -172,14 +189,16 @@ class ActiveJob(JobRuntime):
             result = await self.job.execute(self.arg, self)
             await self._end()
             self._check_all_answered()
+            self.replay.check()
             return self.snapshot(JobStatus.SUCCESS, result=result)
         except asyncio.CancelledError as error:
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise
             return await self._fail(error)
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit, BaseExceptionGroup) as error:
             return await self._fail(error)
         finally:
+            self._ended = True
             current_job.reset(token)
 
     async def _end(self) -> None:
@@ -191,6 +210,10 @@ class ActiveJob(JobRuntime):
 
     async def _fail(self, error: BaseException) -> JobExecution:
         await self._end()
+        try:
+            self.replay.check()
+        except ReplayError as reason:
+            error = reason
         return self.snapshot(JobStatus.FAILED, error=self._describe(error))
 
     def snapshot(
@@ -198,7 +221,6 @@ class ActiveJob(JobRuntime):
     ) -> JobExecution:
         """The record of this job as it is now."""
         return JobExecution(
-            id=self.id,
             run_id=self.execution.id,
             place=self.place,
             name=self.job.name,
@@ -215,61 +237,70 @@ class ActiveJob(JobRuntime):
 
     async def trigger(self, job: RunnableJob, arg: str) -> str:
         async with self._turn:
-            place = self._next_place()
-            if self.definitions.jobs.get(job.name) is not job:
-                raise DefinitionError(
-                    f"Job {job.name!r}, triggered by {self.stacked_name!r}, is not registered in app "
-                    f"{self.definitions.name!r}: add it to define_app(jobs=[...])."
-                )
-            outcome = self.replay.recorded(place, job.name, arg)
-            if outcome is None:
-                child = ActiveJob(self.replay, job, place, f"{self.stacked_name}/{job.name}", arg)
-                outcome = await child.run()
-                await self.replay.recorder.finish(outcome)
-            return _result_of(outcome)
+            with self.replay.stopping():
+                return _result_of(await self._outcome_of(job, arg))
+
+    async def _outcome_of(self, job: RunnableJob, arg: str) -> JobExecution:
+        place = self._next_place()
+        if self.definitions.jobs.get(job.name) is not job:
+            raise DefinitionError(
+                f"Job {job.name!r}, triggered by {self.stacked_name!r}, is not registered in app "
+                f"{self.definitions.name!r}: add it to define_app(jobs=[...])."
+            )
+        outcome = self.replay.recorded(place, job.name, arg)
+        if outcome is None:
+            child = ActiveJob(self.replay, job, place, f"{self.stacked_name}/{job.name}", arg)
+            outcome = await child.run()
+            await self.replay.recorder.finish(outcome)
+        return outcome
 
     async def start_workflow(
         self, name: str, arg: str, *, invoker: AuthInvoker | None, idempotency_key: str | None
     ) -> str:
         async with self._turn:
-            place = self._next_place()
-            if self.execution.depth >= MAX_DEPTH:
-                raise FailedPreconditionError(
-                    f"Workflow {name!r} would be {MAX_DEPTH + 1} deep in workflows that trigger workflows; "
-                    f"the limit is {MAX_DEPTH}."
-                )
-            outcome = self.replay.recorded(place, _started(name), arg)
-            if outcome is not None:
-                return str(json.loads(_result_of(outcome)))
-            now = datetime.now(UTC)
-            record = JobExecution(
-                id=self.replay.recorder.new_job_id(),
-                run_id=self.execution.id,
-                place=place,
-                name=_started(name),
-                stacked_name=f"{self.stacked_name}/{_started(name)}",
-                status=JobStatus.SUCCESS,
-                input=arg,
-                started_at=now,
-                finished_at=now,
+            with self.replay.stopping():
+                return await self._started_id(name, arg, invoker, idempotency_key)
+
+    async def _started_id(self, name: str, arg: str, invoker: AuthInvoker | None, idempotency_key: str | None) -> str:
+        place = self._next_place()
+        if self.execution.depth >= MAX_DEPTH:
+            raise FailedPreconditionError(
+                f"Workflow {name!r} would be {MAX_DEPTH + 1} deep in workflows that trigger workflows; "
+                f"the limit is {MAX_DEPTH}."
             )
-            return await self.replay.recorder.start_workflow(
-                self.execution, record, name, arg, invoker=invoker, idempotency_key=idempotency_key
-            )
+        outcome = self.replay.recorded(place, _started(name), arg)
+        if outcome is not None:
+            return str(json.loads(_result_of(outcome)))
+        now = datetime.now(UTC)
+        record = JobExecution(
+            run_id=self.execution.id,
+            place=place,
+            name=_started(name),
+            stacked_name=f"{self.stacked_name}/{_started(name)}",
+            status=JobStatus.SUCCESS,
+            input=arg,
+            started_at=now,
+            finished_at=now,
+        )
+        return await self.replay.recorder.start_workflow(
+            self.execution, record, name, arg, invoker=invoker, idempotency_key=idempotency_key
+        )
 
     async def run_sync(self, call: Callable[[], R]) -> R:
         return await self.replay.recorder.run_sync(call)
 
     def log(self, line: str) -> None:
-        if self._log_room <= 0:
+        if self._log_room <= 0 or self._ended:
             return
-        self._log_room -= len(line) + 1
+        self._log_room -= len(line.encode(errors="replace")) + 1
         if self._log_room <= 0:
-            line = f"(the log is full: {MAX_LOG_CHARACTERS} characters)"
+            line = f"(the log is full: {MAX_LOG_BYTES} bytes)"
         self._logs.append(line)
         self.replay.recorder.note(self)
 
     def progress(self, fraction: float, message: str | None) -> None:
+        if self._ended:
+            return
         self._progress = Progress(fraction, message)
         self.replay.recorder.note(self)
 
@@ -339,11 +370,18 @@ def to_run_again(record: Iterable[JobExecution]) -> list[str]:
 def shown(record: Sequence[JobExecution]) -> list[JobExecution]:
     """The jobs of a record as a caller sees them.
 
-    The starts of other workflows are left out, and a running job that waits for one it triggered is SUSPEND.
+    The starts of other workflows are left out, and a running job that waits for one it triggered is SUSPEND. One whose
+    caller has ended was given up by it, under a time limit perhaps.
     """
+    ends = {job.place: job.finished_at for job in record if job.status.is_final}
     waiting = {job.place.rpartition(".")[0] for job in record if job.status is JobStatus.RUNNING}
-    return [
-        replace(job, status=JobStatus.SUSPEND) if job.status is JobStatus.RUNNING and job.place in waiting else job
-        for job in record
-        if not is_started_workflow(job)
-    ]
+    return [_shown(job, waiting, ends) for job in record if not is_started_workflow(job)]
+
+
+def _shown(job: JobExecution, waiting: Collection[str], ends: Mapping[str, datetime | None]) -> JobExecution:
+    if job.status is not JobStatus.RUNNING:
+        return job
+    if (caller := job.place.rpartition(".")[0]) in ends:
+        error = ExecutionError("JOB_GIVEN_UP", f"Job {job.stacked_name!r} was given up by its caller.")
+        return replace(job, status=JobStatus.FAILED, error=error, finished_at=ends[caller])
+    return replace(job, status=JobStatus.SUSPEND) if job.place in waiting else job

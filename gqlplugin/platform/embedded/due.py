@@ -102,11 +102,11 @@ def resume(connection: sqlite3.Connection, run_id: str, now: datetime) -> None:
         NotFoundError: There is no such run.
         FailedPreconditionError: It is not FAILED.
     """
-    found = connection.execute("SELECT status FROM run WHERE id = ?", (run_id,)).fetchone()
-    if found is None:
+    run = find_run(connection, run_id)
+    if run is None:
         raise NotFoundError(f"There is no run {run_id!r}.")
-    if found[0] != ExecutionStatus.FAILED:
-        raise FailedPreconditionError(f"Run {run_id!r} is {found[0]}; only a FAILED run can be resumed.")
+    if run.status is not ExecutionStatus.FAILED:
+        raise FailedPreconditionError(f"Run {run_id!r} is {run.status}; only a FAILED run can be resumed.")
     connection.execute(
         "UPDATE run SET status = ?, error = NULL, finished_at = NULL, attempt = 0, due_at = ? WHERE id = ?",
         (ExecutionStatus.PENDING_RESUME.value, to_microseconds(now), run_id),

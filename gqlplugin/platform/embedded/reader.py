@@ -21,7 +21,7 @@ from gqlplugin.execution import (
     by_place,
 )
 from gqlplugin.platform.embedded.database import open_reader, unavailable
-from gqlplugin.platform.embedded.rows import JOB_COLUMNS, RUN_COLUMNS, to_job, to_run
+from gqlplugin.platform.embedded.rows import JOB_COLUMNS, RUN_COLUMNS, is_storable, to_job, to_run
 from gqlplugin.platform.embedded.writer import Writer
 
 R = TypeVar("R")
@@ -101,16 +101,18 @@ _SELECT_RUN = (
 
 def find_run(connection: sqlite3.Connection, run_id: str) -> WorkflowExecution | None:
     """A run by its ID."""
+    if not is_storable(run_id):
+        return None
     row = connection.execute(f"{_SELECT_RUN} WHERE run.id = ?", (run_id,)).fetchone()
     return None if row is None else to_run(row, row[-2])
 
 
 def find_jobs(connection: sqlite3.Connection, run_ids: Iterable[str]) -> Mapping[str, Sequence[JobExecution]]:
     """Everything recorded of runs, in the order it was triggered."""
-    ids = list(dict.fromkeys(run_ids))
+    jobs: dict[str, list[JobExecution]] = {run_id: [] for run_id in run_ids}
+    ids = list(filter(is_storable, jobs))
     marks = ", ".join("?" * len(ids))
     rows = connection.execute(f"SELECT {JOB_COLUMNS} FROM job WHERE run_id IN ({marks})", ids)  # noqa: S608
-    jobs: dict[str, list[JobExecution]] = {run_id: [] for run_id in ids}
     for row in rows:
         jobs[row[0]].append(to_job(row))
     return {run_id: sorted(found, key=by_place) for run_id, found in jobs.items()}
@@ -131,6 +133,8 @@ def _newest(connection: sqlite3.Connection, where: ExecutionFilter, before: int,
     statuses = [where.status] if where.status is not None else list(ExecutionStatus)
     conditions = {"workflow_name": where.workflow_name, "caller_id": where.caller_id}
     given = {name: value for name, value in conditions.items() if value is not None}
+    if not all(map(is_storable, given.values())):
+        return []
     if not given and where.status is None:
         return _walk(connection, "", [], before, limit)
     text = "".join(f"{name} = ? AND " for name in given)

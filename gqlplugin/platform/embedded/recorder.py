@@ -16,7 +16,6 @@ from gqlplugin.identity import AuthInvoker
 from gqlplugin.platform.embedded.rows import job_row, state_row
 from gqlplugin.platform.embedded.starts import Starts
 from gqlplugin.platform.embedded.writer import Writer
-from gqlplugin.platform.ids import uuid7
 from gqlplugin.platform.replay import MAIN, ActiveJob, RunInterrupted
 
 R = TypeVar("R")
@@ -40,10 +39,6 @@ class JournalRecorder:
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
-
-    def new_job_id(self) -> str:
-        """A UUID, version 7."""
-        return uuid7()
 
     def note(self, job: ActiveJob) -> None:
         """Write the state of a running job within 50 ms, unless it has ended by then."""

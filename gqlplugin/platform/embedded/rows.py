@@ -24,12 +24,19 @@ RUN_COLUMNS = (
     "created_at, started_at, finished_at"
 )
 STATE_COLUMNS = "id, status, output, error, attempt, due_at, started_at, finished_at"
-JOB_COLUMNS = (
-    "run_id, place, id, name, stacked_name, status, input, result, error, logs, progress, started_at, finished_at"
-)
+JOB_COLUMNS = "run_id, place, name, stacked_name, status, input, result, error, logs, progress, started_at, finished_at"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+
+
+def is_storable(text: str) -> bool:
+    """Whether SQLite can keep or look for a text: it can't be told a lone surrogate, which JSON clients can send."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def to_microseconds(moment: datetime) -> int:
@@ -102,7 +109,6 @@ def job_row(job: JobExecution) -> Row:
     return (
         job.run_id,
         job.place,
-        job.id,
         job.name,
         job.stacked_name,
         job.status.value,
@@ -121,17 +127,16 @@ def to_job(row: Sequence[Any]) -> JobExecution:
     return JobExecution(
         run_id=row[0],
         place=row[1],
-        id=row[2],
-        name=row[3],
-        stacked_name=row[4],
-        status=JobStatus(row[5]),
-        input=row[6],
-        result=row[7],
-        error=_load_error(row[8]),
-        logs=tuple(json.loads(row[9])),
-        progress=_load_progress(row[10]),
-        started_at=from_microseconds(row[11]),
-        finished_at=_optional_moment(row[12]),
+        name=row[2],
+        stacked_name=row[3],
+        status=JobStatus(row[4]),
+        input=row[5],
+        result=row[6],
+        error=_load_error(row[7]),
+        logs=tuple(json.loads(row[8])),
+        progress=_load_progress(row[9]),
+        started_at=from_microseconds(row[10]),
+        finished_at=_optional_moment(row[11]),
     )
 
 

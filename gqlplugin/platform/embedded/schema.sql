@@ -30,7 +30,6 @@ CREATE INDEX run_due ON run (workflow_name, due_at) WHERE due_at IS NOT NULL;
 CREATE TABLE job (
     run_id       TEXT NOT NULL,
     place        TEXT NOT NULL,
-    id           TEXT NOT NULL,
     name         TEXT NOT NULL,
     stacked_name TEXT NOT NULL,
     status       TEXT NOT NULL,

@@ -15,7 +15,7 @@ from gqlplugin.errors import IdempotencyKeyReusedError, InvalidInputError
 from gqlplugin.execution import ExecutionStatus, JobExecution, WorkflowExecution
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.embedded import writer as journal
-from gqlplugin.platform.embedded.rows import job_row, run_row, to_microseconds
+from gqlplugin.platform.embedded.rows import is_storable, job_row, run_row, to_microseconds
 from gqlplugin.platform.embedded.writer import Writer
 from gqlplugin.platform.ids import uuid7
 
@@ -72,6 +72,8 @@ class Starts:
         """
         self._check_name(name)
         check_json(arg, max_bytes=self._max_arg_bytes)
+        if not all(map(is_storable, (name, arg, caller.id, idempotency_key or ""))):
+            raise InvalidInputError("The arguments, the caller or the idempotency key hold half a surrogate pair.")
         run = WorkflowExecution(
             id=uuid7(),
             workflow_name=name,

@@ -1,22 +1,17 @@
-"""What GraphQL makes of pydantic models and annotations, before any GraphQL type exists.
-
-An annotation is read into a shape once, with every complaint about it; `gqlplugin.graphql.types` turns shapes into
-Strawberry types, and `gqlplugin.type_names` looks for names that are used twice.
-"""
+"""Reads an annotation, as pydantic takes it, into a shape."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
 from collections import abc, deque
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from pathlib import PurePath
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, NewType, TypeAlias, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NewType, TypeVar, Union, cast, get_args, get_origin
 from uuid import UUID
 
 import pydantic
@@ -25,116 +20,22 @@ from pydantic import BaseModel, RootModel
 from strawberry.scalars import ID, JSON
 
 from gqlplugin.errors import DefinitionError
+from gqlplugin.models.shapes import (
+    BigIntMarker,
+    EnumOf,
+    Foreign,
+    ListOf,
+    LiteralOf,
+    ModelOf,
+    Nullable,
+    Place,
+    Position,
+    RootOf,
+    Scalar,
+    Shape,
+    UnionOf,
+)
 from gqlplugin.names import is_graphql_name
-
-Position = Literal["input", "output"]
-
-
-@dataclass(frozen=True, slots=True)
-class BigIntMarker:
-    """Tells an `int` that may need more than 32 bits."""
-
-
-BigInt: TypeAlias = Annotated[int, BigIntMarker()]  # noqa: UP040 - mypy takes a TypeAliasType for another type
-"""An `int` of any size. A plain `int` is GraphQL's `Int`, which has 32 bits."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scalar:
-    """A GraphQL scalar.
-
-    Attributes:
-        name: Its GraphQL name.
-        annotation: The Python type behind it, with its metadata.
-        as_json: Whether an output value is first put into pydantic's JSON form.
-    """
-
-    name: str
-    annotation: Any
-    as_json: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ListOf:
-    """A list, whatever collection Python makes of it."""
-
-    item: Shape
-
-
-@dataclass(frozen=True, slots=True)
-class Nullable:
-    """A value that may be null."""
-
-    of: Shape
-
-
-@dataclass(frozen=True, slots=True)
-class ModelOf:
-    """A model as an object or an input object."""
-
-    model: type[BaseModel]
-
-
-@dataclass(frozen=True, slots=True)
-class EnumOf:
-    """A Python enum."""
-
-    enum: type[Enum]
-
-
-@dataclass(frozen=True, slots=True)
-class LiteralOf:
-    """A `Literal` as an enum: GraphQL names to the strings they stand for."""
-
-    name: str
-    values: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class UnionOf:
-    """A union of models, in an output."""
-
-    name: str
-    members: tuple[type[BaseModel], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RootOf:
-    """A `RootModel`, which GraphQL sees as what is inside it."""
-
-    inner: Shape
-
-
-@dataclass(frozen=True, slots=True)
-class Foreign:
-    """A type the user made with Strawberry."""
-
-    type: type
-
-
-Shape: TypeAlias = Scalar | ListOf | Nullable | ModelOf | EnumOf | LiteralOf | UnionOf | RootOf | Foreign  # noqa: UP040
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where an annotation stands.
-
-    Attributes:
-        position: Whether clients write it or read it.
-        where: For messages: "field 'priority' of model shop.Order (shop.py:3)".
-        type_name: What a `Literal` or a union that stands here is called; None where it can't have a name.
-        config: The configuration of the model around it.
-    """
-
-    position: Position
-    where: str
-    type_name: str | None = None
-    config: Mapping[str, Any] | None = None
-
-    def refuse(self, annotation: object, instead: str) -> DefinitionError:
-        """The error for an annotation that has no GraphQL type here."""
-        return DefinitionError(f"{self.where}: {_show(annotation)} has no GraphQL type as an {self.position}; {instead}.")
-
 
 _LISTS = (list, set, frozenset, tuple, deque, abc.Sequence, abc.Set, abc.Collection, abc.MutableSequence)
 _MAPPINGS = (dict, abc.Mapping, abc.MutableMapping)
@@ -177,12 +78,17 @@ _STRINGS: tuple[type, ...] = (
     ipaddress.IPv6Interface,
     ipaddress.IPv4Network,
     ipaddress.IPv6Network,
-    *(pydantic.IPvAnyAddress, pydantic.IPvAnyInterface, pydantic.IPvAnyNetwork),  # type: ignore[list-item, unused-ignore] - unions to type checkers
+    # to type checkers these are unions
+    *cast(tuple[type, ...], (pydantic.IPvAnyAddress, pydantic.IPvAnyInterface, pydantic.IPvAnyNetwork)),
 )
+_SERIALIZERS = (pydantic.PlainSerializer, pydantic.WrapSerializer)
+USE_COMPUTED_FIELD = "GraphQL can't know what the serializer makes of it: use a computed_field"
 _USE_A_MODEL = "use a pydantic model, a scalar, an Enum, a Literal of strings, or dict for free-form JSON"
 
 
-def shape_of(annotation: Any, place: Place, metadata: tuple[Any, ...] = ()) -> Shape:
+def shape_of(  # noqa: PLR0911 - one case per kind of annotation
+    annotation: Any, place: Place, metadata: tuple[Any, ...] = ()
+) -> Shape:
     """What GraphQL makes of an annotation.
 
     Args:
@@ -198,7 +104,7 @@ def shape_of(annotation: Any, place: Place, metadata: tuple[Any, ...] = ()) -> S
         inner, *more = get_args(annotation)
         return shape_of(inner, place, (*more, *metadata))
     if annotation in (Any, object, JSON, pydantic.JsonValue):
-        return Nullable(Scalar("JSON", _annotated(annotation, metadata), as_json=True))
+        return Nullable(Scalar("JSON", _annotated(annotation, metadata), place.config, as_json=True))
     if hasattr(origin, "__value__"):
         return _alias_shape(origin, annotation, place, metadata)
     if origin in (Union, UnionType):
@@ -208,7 +114,7 @@ def shape_of(annotation: Any, place: Place, metadata: tuple[Any, ...] = ()) -> S
     if origin in _LISTS:
         return ListOf(shape_of(_item_of(annotation, place), place))
     if origin in _MAPPINGS:
-        return Scalar("JSON", _annotated(annotation, metadata), as_json=True)
+        return Scalar("JSON", _annotated(annotation, metadata), place.config, as_json=True)
     return _named_shape(annotation, place, metadata)
 
 
@@ -217,9 +123,11 @@ def _named_shape(annotation: Any, place: Place, metadata: tuple[Any, ...]) -> Sh
         raise place.refuse(annotation, "give the generic model its argument, such as Page[User]")
     if any(isinstance(item, pydantic.Json) for item in metadata):
         raise place.refuse(pydantic.Json, "use dict or pydantic.JsonValue, which are free-form JSON here")
+    if place.position == "output" and any(isinstance(item, _SERIALIZERS) for item in metadata):
+        raise place.refuse(annotation, f"with a serializer; {USE_COMPUTED_FIELD}")
     if annotation is int and BigIntMarker() in metadata:
         return Scalar("BigInt", int)
-    if annotation in _SCALARS:
+    if isinstance(annotation, (type, NewType)) and annotation in _SCALARS:
         return Scalar(_SCALARS[annotation], _annotated(annotation, metadata))
     if isinstance(annotation, NewType):
         return shape_of(annotation.__supertype__, place, metadata)
@@ -231,28 +139,35 @@ def _named_shape(annotation: Any, place: Place, metadata: tuple[Any, ...]) -> Sh
 def _class_shape(class_: type, place: Place, metadata: tuple[Any, ...]) -> Shape:
     if issubclass(class_, Enum):
         return EnumOf(_checked_enum(class_, place))
+    if _is_strawberrys(class_, place.position):
+        return Foreign(class_)
     if issubclass(class_, RootModel):
         return _root_shape(class_, place)
     if issubclass(class_, BaseModel):
         return ModelOf(class_)
-    if hasattr(class_, "__strawberry_definition__") and place.position == "output":
-        return Foreign(class_)
     if issubclass(class_, _STRINGS):
-        return Scalar("String", _annotated(class_, metadata), as_json=True)
+        return Scalar("String", _annotated(class_, metadata), place.config, as_json=True)
     for base, name in _SCALARS.items():
         if isinstance(base, type) and issubclass(class_, base):
             return Scalar(name, _annotated(class_, metadata))
     raise place.refuse(class_, _USE_A_MODEL)
 
 
+def strawberry_name(class_: type) -> str | None:
+    """The GraphQL name of a class that the user, or Strawberry, has made a type."""
+    return getattr(getattr(class_, "__strawberry_definition__", None), "name", None)
+
+
+def _is_strawberrys(class_: type, position: Position) -> bool:
+    """Whether the user has made this very class a type: subclasses only inherit the mark."""
+    definition = getattr(class_, "__strawberry_definition__", None)
+    return definition is not None and definition.origin is class_ and definition.is_input == (position == "input")
+
+
 def _alias_shape(alias: Any, annotation: Any, place: Place, metadata: tuple[Any, ...]) -> Shape:
     arguments = get_args(annotation)
     value = alias.__value__[arguments] if arguments else alias.__value__
-    if f"{alias.__name__!r}, which is defined by itself" in place.where:
-        raise place.refuse(alias, "use a model that refers to itself, or pydantic.JsonValue")
-    inside = f"{place.where} (in {alias.__name__!r}, which is defined by itself)"
-    shape = shape_of(value, replace(place, type_name=alias.__name__, where=inside), metadata)
-    return shape
+    return shape_of(value, place.inside(alias, alias.__name__), metadata)
 
 
 def _union_shape(annotation: Any, place: Place, metadata: tuple[Any, ...]) -> Shape:
@@ -266,13 +181,20 @@ def _union_shape(annotation: Any, place: Place, metadata: tuple[Any, ...]) -> Sh
     if all(isinstance(shape, LiteralOf) for shape in shapes):
         values = tuple(value for member in members for value in get_args(member))
         return _literal_shape(Literal[values], place)
-    if not all(isinstance(shape, ModelOf) for shape in shapes):
+    objects = tuple(shape for shape in shapes if isinstance(shape, (ModelOf, Foreign)))
+    if len(objects) < len(shapes):
         raise place.refuse(annotation, "use one type, or Any for free-form JSON")
     if place.position == "input":
         raise place.refuse(annotation, "GraphQL has no unions of inputs: use one model with optional fields")
     if place.type_name is None:
         raise place.refuse(annotation, "a union needs a name: make it the field of a model")
-    return UnionOf(place.type_name, tuple(shape.model for shape in shapes if isinstance(shape, ModelOf)))
+    return UnionOf(place.type_name, tuple(_most_specific_first(objects)))
+
+
+def _most_specific_first(members: tuple[ModelOf | Foreign, ...]) -> list[ModelOf | Foreign]:
+    """A value's type is the first that it is an instance of."""
+    classes = {member: member.model if isinstance(member, ModelOf) else member.type for member in members}
+    return sorted(members, key=lambda one: sum(issubclass(other, classes[one]) for other in classes.values()))
 
 
 def _literal_shape(annotation: Any, place: Place) -> Shape:
@@ -312,7 +234,55 @@ def _checked_enum(enum: type[Enum], place: Place) -> type[Enum]:
 def _root_shape(model: type[RootModel[Any]], place: Place) -> Shape:
     complete(model)
     info = model.model_fields["root"]
-    if model in getattr(place, "config", None) or () if False else False:
-        raise AssertionError
-    inside = replace(place, type_name=model.__name__, config=model.model_config)
-    return RootOf(shape_of(info.annotation, inside, tuple(info.metadata)))
+    inside = replace(place.inside(model, type_name(model)), config=model.model_config)
+    return RootOf(model, shape_of(info.annotation, inside, tuple(info.metadata)))
+
+
+def _item_of(annotation: Any, place: Place) -> Any:
+    items = [item for item in get_args(annotation) if item is not Ellipsis]
+    if any(item != items[0] for item in items):
+        raise place.refuse(annotation, "the items of a GraphQL list have one type: use a model with one field per item")
+    return items[0] if items else Any
+
+
+def _annotated(annotation: Any, metadata: tuple[Any, ...]) -> Any:
+    return Annotated[(annotation, *metadata)] if metadata else annotation
+
+
+def complete(model: type[BaseModel]) -> None:
+    """Let pydantic resolve the annotations that named models from further down the module.
+
+    Raises:
+        DefinitionError: They are not there.
+    """
+    if model.__pydantic_complete__:
+        return
+    try:
+        model.model_rebuild()
+    except pydantic.PydanticUndefinedAnnotation as error:
+        name = f"{model.__module__}.{model.__qualname__}"
+        raise DefinitionError(f"model {name} has an annotation that can't be resolved: {error.message}.") from error
+
+
+def type_name(model: type) -> str:
+    """What a class is called in GraphQL as an output: its name; `Page[User]` is `UserPage`, as Strawberry has it."""
+    generic = getattr(model, "__pydantic_generic_metadata__", None)
+    if not generic or generic["origin"] is None:
+        return model.__name__
+    return "".join(map(_argument_name, generic["args"])) + str(generic["origin"].__name__)
+
+
+def _argument_name(annotation: Any) -> str:
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _argument_name(get_args(annotation)[0])
+    if origin in (Union, UnionType):
+        members = [member for member in get_args(annotation) if member is not NoneType]
+        suffix = "Optional" if len(members) < len(get_args(annotation)) else ""
+        return "".join(map(_argument_name, members)) + suffix
+    if origin in _LISTS:
+        return "".join(_argument_name(item) for item in get_args(annotation) if item is not Ellipsis) + "List"
+    if isinstance(annotation, (type, NewType)) and annotation in _SCALARS:
+        return _SCALARS[annotation]
+    name = type_name(annotation) if isinstance(annotation, type) else getattr(annotation, "__name__", "JSON")
+    return name[:1].upper() + name[1:]

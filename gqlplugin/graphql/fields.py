@@ -1,0 +1,211 @@
+"""A resolver as a Strawberry field: flat arguments, one validation, the body, its output."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from keyword import iskeyword
+from types import MappingProxyType
+from typing import Annotated, Any, cast
+
+import strawberry
+from anyio import to_thread
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from strawberry.types.field import StrawberryField
+
+from gqlplugin.codec import describe
+from gqlplugin.errors import FieldProblem, InvalidInputError, PlatformNotBoundError
+from gqlplugin.graphql.types import Argument, Converter, annotation_of, converter_of
+from gqlplugin.identity import AuthInvoker, User
+from gqlplugin.models.fields import ModelField, arguments_of, locate, reads_json_models
+from gqlplugin.models.names import output_shape
+from gqlplugin.models.shapes import Foreign, Scalar, Shape, leaf_of
+from gqlplugin.platform.base import Definitions, EnvValue, find_binding
+from gqlplugin.resolver import Resolver, ResolverContext
+
+_NO_ENV: Mapping[str, EnvValue] = MappingProxyType({})
+_ANONYMOUS = User()
+_TAKEN = ("info", "source", "root", "self", "_source")
+"""Names that Strawberry, or a permission class, calls something else by."""
+
+
+def resolver_field(resolver: Resolver[Any, Any]) -> StrawberryField:
+    """A new Strawberry field for a resolver.
+
+    The fields of its input are the arguments, validated all at once by the input model before the body runs.
+
+    Raises:
+        DefinitionError: GraphQL has nothing for an annotation of its input or output.
+    """
+    arguments = arguments_of(resolver.input)
+    shape = output_shape(resolver)
+    function = _function(resolver, arguments, shape)
+    function.__name__ = function.__qualname__ = resolver.name
+    function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter("info", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=strawberry.Info),
+            *map(_parameter, arguments),
+        ],
+        return_annotation=annotation_of(shape, "output"),
+    )
+    field = strawberry.field(
+        resolver=function,
+        name=resolver.name,
+        description=resolver.description,
+        permission_classes=list(resolver.permission_classes),
+        deprecation_reason=resolver.deprecation_reason,
+    )
+    made = cast(StrawberryField, field)
+    for argument, one in zip(made.arguments, arguments, strict=True):
+        if one.has_default:
+            argument.default = one.default  # not in the signature, whose defaults Strawberry hashes
+    return made
+
+
+def _parameter(field: ModelField) -> inspect.Parameter:
+    return inspect.Parameter(
+        _parameter_name(field.name),
+        inspect.Parameter.KEYWORD_ONLY,
+        annotation=Annotated[
+            annotation_of(field.shape, "input"),
+            strawberry.argument(
+                name=field.graphql_name, description=field.description, deprecation_reason=field.deprecation_reason
+            ),
+        ],
+    )
+
+
+def _parameter_name(name: str) -> str:
+    return f"{name}_" if name in _TAKEN or iskeyword(name) else name
+
+
+def _function(
+    resolver: Resolver[Any, Any], arguments: list[ModelField], shape: Shape
+) -> Callable[..., Awaitable[object]]:
+    """What Strawberry calls."""
+    body, output = resolver.body, _Output(resolver, shape)
+    validate = _Input(resolver.input, arguments).validate if resolver.input is not None else None
+    invoker_in = _Invoker(resolver).find
+    is_async = any(map(inspect.iscoroutinefunction, (body, getattr(body, "__call__", None))))  # noqa: B004 - an object
+
+    async def resolve(info: strawberry.Info, **given: Any) -> object:
+        value = None if validate is None else validate(given)
+        binding = find_binding()
+        if binding is None:
+            definitions, user = None, _ANONYMOUS
+        else:
+            definitions, user = binding.definitions, binding.user
+        env = _NO_ENV if definitions is None else definitions.env
+        context = ResolverContext(value, user, invoker_in(definitions), env, info)
+        if is_async:
+            return output.of(await body(context))
+        return output.of(await to_thread.run_sync(partial(body, context), abandon_on_cancel=True))
+
+    return resolve
+
+
+class _Input:
+    """Makes the input of a resolver from its arguments."""
+
+    def __init__(self, model: type[BaseModel], fields: list[ModelField]) -> None:
+        self._model = model
+        self._arguments = [(_parameter_name(field.name), Argument.of(field)) for field in fields]
+        self._by_alias = reads_json_models(model)
+
+    def validate(self, given: Mapping[str, Any]) -> BaseModel:
+        """The validated input.
+
+        Raises:
+            InvalidInputError: With one problem per field that is wrong.
+        """
+        data: dict[str, Any] = {}
+        for name, argument in self._arguments:
+            if name in given:
+                argument.put(given[name], data)
+            elif argument.filled_with_none:
+                data[argument.name] = None
+        try:
+            # GraphQL has checked the types, and a strict model would want what JSON can't say, such as a UUID
+            return self._model.model_validate(data, strict=False, by_name=True, by_alias=self._by_alias)
+        except ValidationError as error:
+            problems = self._problems(error)
+        # outside of the handler: pydantic's error shows the values
+        raise InvalidInputError(problems=problems)
+
+    def _problems(self, error: ValidationError) -> list[FieldProblem]:
+        return [
+            FieldProblem(locate(self._model, item["loc"]), _message(item))
+            for item in error.errors(include_url=False, include_input=False)
+        ]
+
+
+def _message(item: Mapping[str, Any]) -> str:
+    """What pydantic says; for a validator's own error, what the validator says."""
+    raised = item.get("ctx", {}).get("error")
+    return str(raised) if isinstance(raised, ValueError) else str(item["msg"])
+
+
+class _Invoker:
+    """Finds out as whom a body runs, once per app."""
+
+    def __init__(self, resolver: Resolver[Any, Any]) -> None:
+        self._resolver = resolver
+        self._found: tuple[Definitions, AuthInvoker | None] | None = None
+
+    def find(self, definitions: Definitions | None) -> AuthInvoker | None:
+        """The machine user that the resolver's `auth_invoker` means in an app.
+
+        Raises:
+            InvalidInputError: The app does not define it.
+            PlatformNotBoundError: It is a bare name, and no app is bound.
+        """
+        given = self._resolver.auth_invoker
+        if given is None:
+            return None
+        if definitions is None:
+            if isinstance(given, str):
+                raise PlatformNotBoundError(f"Resolver {self._resolver.name!r} runs as {given!r}, and no app is bound.")
+            return given
+        if self._found is None or self._found[0] is not definitions:
+            self._found = definitions, definitions.resolve_invoker(given)
+        return self._found[1]
+
+
+def _is_checked_by_strawberry(leaf: Shape) -> bool:
+    if isinstance(leaf, Foreign):
+        return not issubclass(leaf.type, BaseModel)
+    return isinstance(leaf, Scalar) and leaf.name == "Void"
+
+
+class _Output:
+    """Makes what a body returned fit the resolver's output."""
+
+    def __init__(self, resolver: Resolver[Any, Any], shape: Shape) -> None:
+        self._where = f"Resolver {resolver.name!r} ({resolver.source})"
+        self._type = resolver.output
+        self._model = self._type if isinstance(self._type, type) and issubclass(self._type, BaseModel) else None
+        self._convert: Converter | None = converter_of(shape)
+        self._is_checked = not _is_checked_by_strawberry(leaf_of(shape))
+        self._adapter: TypeAdapter[Any] | None = None
+
+    def of(self, result: object) -> object:
+        """The result as Strawberry wants it.
+
+        Raises:
+            TypeError: It doesn't fit.
+        """
+        if self._is_checked and not (self._model is not None and isinstance(result, self._model)):
+            result = self._coerced(result)
+        return result if self._convert is None else self._convert(result)
+
+    def _coerced(self, result: object) -> object:
+        if self._adapter is None:
+            self._adapter = TypeAdapter(self._type)
+        try:
+            return self._adapter.validate_python(result, strict=False, by_alias=True, by_name=True)
+        except ValidationError as error:
+            raise TypeError(
+                f"{self._where} returned a value of type {type(result).__name__} that is not a {self._type}: "
+                f"{describe(error)}"
+            ) from error

@@ -1,0 +1,146 @@
+"""A Strawberry schema from an app."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import cast
+
+import strawberry
+from graphql import GraphQLError
+from strawberry.exceptions import DuplicatedTypeName
+from strawberry.extensions import SchemaExtension
+from strawberry.schema.config import StrawberryConfig
+from strawberry.tools import create_type
+from strawberry.types import ExecutionContext
+from strawberry.types.base import has_object_definition
+from strawberry.types.field import StrawberryField
+
+from gqlplugin.app import App
+from gqlplugin.errors import DefinitionError
+from gqlplugin.graphql.extension import WorkflowExtension
+from gqlplugin.graphql.limits import Limits
+from gqlplugin.graphql.policy import CallerPolicy, RunPolicy
+from gqlplugin.graphql.runs import Runs, typed_values
+from gqlplugin.graphql.types import SCALAR_MAP, check_type_names
+from gqlplugin.platform.base import Platform
+from gqlplugin.resolver import Operation
+
+Extension = type[SchemaExtension] | Callable[[], SchemaExtension]
+
+
+class WorkflowSchema(strawberry.Schema):
+    """A Strawberry schema whose errors are logged once, by `WorkflowExtension`, and not by Strawberry as well."""
+
+    def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
+        """Leave the errors to the extension."""
+
+
+def create_schema(
+    app: App,
+    *,
+    query: type | None = None,
+    mutation: type | None = None,
+    subscription: type | None = None,
+    types: Iterable[type] = (),
+    policy: RunPolicy | None = None,
+    limits: Limits = Limits(),  # noqa: B008 - immutable
+    extensions: Sequence[Extension] = (),
+    config: StrawberryConfig | None = None,
+    platform: Platform | None = None,
+) -> WorkflowSchema:
+    """Make the GraphQL schema of an app: its resolvers, and the fields to follow, list and resume its runs.
+
+    Args:
+        app: The definitions. With workflows, the schema has `workflowRun`, `workflowRuns` and `resumeWorkflowRun`.
+        query: A Strawberry type of yours, whose fields are added.
+        mutation: The same for mutations.
+        subscription: Your subscriptions.
+        types: More types, such as implementations of your interfaces.
+        policy: Who may see and resume which run; `CallerPolicy()` by default.
+        limits: What an operation may cost.
+        extensions: Strawberry's, as classes or factories.
+        config: Strawberry's.
+        platform: Where workflows start, unless the view says so, as that of `create_asgi` does.
+
+    Raises:
+        DefinitionError: Two fields or two types have the same name, GraphQL has nothing for an annotation, or the
+            config sorts the schema.
+    """
+    config = config or StrawberryConfig()
+    if config.sort_schema:
+        raise DefinitionError(
+            "StrawberryConfig(sort_schema=True) breaks the execution of a schema: sort what you print instead, with "
+            "graphql.lexicographic_sort_schema."
+        )
+    runs = Runs(app, policy or CallerPolicy()) if app.workflows else None
+    check_type_names(app.resolvers.values(), typed_values(app), reserved=runs.names() if runs else None)
+    queries = [*_fields(app, "query"), *(runs.queries() if runs else ())]
+    mutations = [*_fields(app, "mutation"), *(runs.mutations() if runs else ())]
+    if query is None and not queries:
+        queries.append(_app_name(app))
+    try:
+        return WorkflowSchema(
+            cast(type, _root("Query", query, queries, app, config)),
+            _root("Mutation", mutation, mutations, app, config),
+            subscription,
+            types=[*types, *(runs.types() if runs else ())],
+            extensions=[partial(WorkflowExtension, app, platform, limits=limits), *extensions],
+            config=replace(config, scalar_map={**SCALAR_MAP, **config.scalar_map}),
+        )
+    except DuplicatedTypeName as error:
+        both = " and ".join(
+            f"{one.__module__}.{one.__qualname__}" for one in (error.first_cls, error.second_cls) if one
+        )
+        raise DefinitionError(f"{error.message}: {both}.") from error
+
+
+def _fields(app: App, operation: Operation) -> list[StrawberryField]:
+    return [resolver.field() for resolver in app.resolvers.values() if resolver.operation == operation]
+
+
+def _app_name(app: App) -> StrawberryField:
+    """The one query of an app that has none, as GraphQL demands one."""
+
+    def app_name() -> str:
+        return app.name
+
+    return strawberry.field(app_name, description="The name of the app.")
+
+
+def _root(
+    name: str, own: type | None, fields: list[StrawberryField], app: App, config: StrawberryConfig
+) -> type | None:
+    """The root type with the fields of the user's own type, and ours."""
+    if own is None:
+        return create_type(name, fields) if fields else None
+    if not has_object_definition(own):
+        raise DefinitionError(f"{own.__module__}.{own.__qualname__} is not a @strawberry.type.")
+    if not fields:
+        return own
+    definition = own.__strawberry_definition__
+    _check_fields(own, definition.fields, fields, app, config)
+    merged = type(own.__name__, (own, create_type(name, fields)), {"__module__": own.__module__})
+    return strawberry.type(
+        merged, name=definition.name, description=definition.description, directives=definition.directives or ()
+    )
+
+
+def _check_fields(
+    own: type, theirs: Iterable[StrawberryField], ours: Iterable[StrawberryField], app: App, config: StrawberryConfig
+) -> None:
+    """Refuse two fields with one name, of which Strawberry would take one."""
+    name_of = config.name_converter.get_graphql_name
+    taken = {key for field in theirs for key in (name_of(field), field.python_name)}
+    problems = []
+    for field in ours:
+        name = name_of(field)
+        if taken & {name, field.python_name}:
+            resolver = app.resolvers.get(name)
+            what = (
+                f"resolver {name!r} ({resolver.source})" if resolver else "gqlplugin's own, for the runs of workflows"
+            )
+            problems.append(f"two fields are named {name!r}: that of {own.__module__}.{own.__qualname__}, and {what}")
+    if problems:
+        raise DefinitionError(problems)

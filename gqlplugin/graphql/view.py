@@ -1,0 +1,183 @@
+"""The GraphQL endpoint as an ASGI app."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import strawberry
+from cross_web import AsyncHTTPRequestAdapter, StarletteRequestAdapter
+from pydantic_core import to_json
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
+from strawberry.asgi import GraphQL
+from strawberry.http import GraphQLHTTPResponse, GraphQLRequestData
+from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
+from strawberry.types import ExecutionResult
+
+from gqlplugin.app import App
+from gqlplugin.errors import GqlpluginError, UnauthenticatedError
+from gqlplugin.graphql.extension import CONTEXT_KEY
+from gqlplugin.graphql.http import (
+    JSON,
+    RefusedRequestError,
+    check_content_type,
+    from_query_string,
+    media_type_for,
+    method_not_allowed,
+    read_json,
+    refusal,
+    request_data,
+    status_of,
+)
+from gqlplugin.graphql.limits import Limits
+from gqlplugin.identity import User
+from gqlplugin.platform.base import Binding, Platform
+
+Authenticate = Callable[[HTTPConnection], User | Awaitable[User]]
+"""Tells the caller of a request or WebSocket; raises `UnauthenticatedError` to refuse it."""
+
+
+class GraphQLApp(GraphQL[dict[str, Any], None]):
+    """The GraphQL endpoint, as an ASGI app for a `Route` and a `WebSocketRoute`.
+
+    It answers as "GraphQL over HTTP" has it: `application/graphql-response+json` with a fitting status for clients that
+    accept it, else `application/json` with 200 for whatever is a GraphQL request. Anything that is not one is answered
+    with 4xx and the same JSON body of errors.
+
+    Args:
+        schema: One that has a `WorkflowExtension`, such as from `create_schema`.
+        app: What resolvers find workflows and machine users in.
+        platform: Where they start workflows.
+        authenticate: Tells the caller; anonymous by default.
+        debug: Serve GraphiQL, and queries by GET.
+        max_body_bytes: Longest body that is read.
+        allowed_origins: Origins of web pages that may open a WebSocket, besides the endpoint's own.
+    """
+
+    def __init__(
+        self,
+        schema: strawberry.Schema,
+        app: App,
+        platform: Platform,
+        *,
+        authenticate: Authenticate | None = None,
+        debug: bool = False,
+        max_body_bytes: int = Limits().max_body_bytes,
+        allowed_origins: Sequence[str] = (),
+    ) -> None:
+        super().__init__(
+            schema,
+            graphql_ide="graphiql" if debug else None,
+            allow_queries_via_get=debug,
+            subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL,),
+            allowed_origins=allowed_origins,
+        )
+        self.app = app
+        self.platform = platform
+        self.authenticate = authenticate
+        self.max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request, or serve one WebSocket."""
+        if scope["type"] == "websocket":
+            await self._serve_websocket(WebSocket(scope, receive, send))
+            return
+        request = Request(scope, self._limited(receive))
+        try:
+            self._check_head(request)
+            response = await (self.render_graphql_ide(request) if self._wants_ide(request) else self.run(request))
+        except ClientDisconnect:
+            return
+        except Exception as error:
+            response = refusal(request.headers.get("accept", ""), error)
+        await response(scope, receive, send)
+
+    async def _serve_websocket(self, websocket: WebSocket) -> None:
+        try:
+            await self.run(websocket)
+        except UnauthenticatedError as error:
+            await websocket.close(4401, error.message)
+        except GqlpluginError as error:
+            await websocket.close(4403, error.message)
+
+    def _wants_ide(self, request: Request) -> bool:
+        return self.graphql_ide is not None and self.should_render_graphql_ide(StarletteRequestAdapter(request))
+
+    def _check_head(self, request: Request) -> None:
+        allowed = ("GET", "POST") if self.allow_queries_via_get else ("POST",)
+        if request.method not in allowed:
+            raise method_not_allowed(f"GraphQL is served by {' and '.join(allowed)}.", allowed)
+        length = request.headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > self.max_body_bytes:
+            raise self._too_large()
+
+    def _limited(self, receive: Receive) -> Receive:
+        """The same, until more than the limit has come in."""
+        left = self.max_body_bytes
+
+        async def limited() -> Message:
+            nonlocal left
+            message = await receive()
+            left -= len(message.get("body", b""))
+            if left < 0:
+                raise self._too_large()
+            return message
+
+        return limited
+
+    def _too_large(self) -> RefusedRequestError:
+        return RefusedRequestError(
+            413,
+            {"code": "PAYLOAD_TOO_LARGE"},
+            f"The body is larger than the limit of {self.max_body_bytes} bytes.",
+            {"connection": "close"},  # the server need not read the rest
+        )
+
+    async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> dict[str, Any]:
+        """What resolvers find in `info.context`: `request`, `response` and `user`."""
+        user = self.authenticate(request) if self.authenticate else User()
+        if not isinstance(user, User):
+            user = await user
+        return {
+            "request": request,
+            "response": response,
+            "user": user,
+            CONTEXT_KEY: Binding(self.platform, self.app, user),
+        }
+
+    async def get_sub_response(self, request: Request | WebSocket) -> Response:
+        """What resolvers set headers and status on; its media type is the one the client gets."""
+        response = await super().get_sub_response(request)
+        response.media_type = media_type_for(request.headers.get("accept", ""))
+        return response
+
+    async def parse_http_body(self, request: AsyncHTTPRequestAdapter) -> GraphQLRequestData | list[GraphQLRequestData]:
+        """Read the request, or say what it lacks."""
+        if request.method == "GET":
+            return request_data(from_query_string(request.query_params))
+        check_content_type(request.content_type or "")
+        data = read_json(await request.get_body())
+        if not isinstance(data, list):
+            return request_data(data)
+        self._validate_batch_request(data, protocol="http")
+        return [request_data(item) for item in data]
+
+    async def process_result(self, request: Request, result: ExecutionResult) -> GraphQLHTTPResponse:
+        """The body; without `data` when nothing ran (GraphQL specification, section 7.1)."""
+        response = await super().process_result(request, result)
+        if result.data is None and result.errors and all(error.path is None for error in result.errors):
+            del response["data"]
+        return response
+
+    def create_response(
+        self, response_data: GraphQLHTTPResponse | list[GraphQLHTTPResponse], sub_response: Response
+    ) -> Response:
+        """The body as JSON, with the status that fits the media type."""
+        media_type = sub_response.media_type or JSON
+        status = sub_response.status_code or status_of(response_data, media_type)
+        response = Response(to_json(response_data), status, media_type=media_type, background=sub_response.background)
+        response.raw_headers.extend(sub_response.raw_headers)
+        return response
