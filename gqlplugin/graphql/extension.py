@@ -81,8 +81,9 @@ class WorkflowExtension(SchemaExtension):
             raise
         except Exception as error:
             raise self._public([as_graphql_error(error)])[0] from None
-        if not self._is_streaming and context.result is not None and context.result.errors:
-            context.result.errors = self._public(context.result.errors)
+        result = context.result
+        if not self._is_streaming and result is not None and result.errors:
+            result.errors = self._public(result.errors)
 
     def on_parse(self) -> Iterator[None]:
         """Take the document from the cache. What can't be read is left to Strawberry to report."""
@@ -163,12 +164,11 @@ class _DocumentCache:
     def read(self, query: str, max_tokens: int) -> _Document | None:
         """The document of a text; None when it is not one."""
         key = (query, max_tokens)
-        document = self._documents.get(key)
-        if document is not None:
-            with self._lock:
-                if key in self._documents:
-                    self._documents.move_to_end(key)
-            return document
+        with self._lock:
+            document = self._documents.get(key)
+            if document is not None:
+                self._documents.move_to_end(key)
+                return document
         try:
             document = _Document(parse(query, max_tokens=max_tokens))
         except GraphQLError:

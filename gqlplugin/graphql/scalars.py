@@ -29,14 +29,15 @@ def _parse_duration(value: object) -> object:
 
 
 def _parse_big_int(value: object) -> int:
-    if type(value) is int:
+    if type(value) is int and value.bit_length() <= _MAX_BITS:
         return value
     if isinstance(value, str) and len(value) <= _MAX_DIGITS and value.removeprefix("-").isdecimal() and value.isascii():
         return int(value)
     raise GraphQLError("BigInt must be an integer, or a string of decimal digits.")
 
 
-_MAX_DIGITS = 4300  # where Python itself stops, as parsing takes quadratic time
+_MAX_DIGITS = 4300  # where Python itself stops, as reading and writing take quadratic time
+_MAX_BITS = 14_284  # as many
 
 
 class DurationScalar:

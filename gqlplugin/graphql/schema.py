@@ -66,14 +66,10 @@ def create_schema(
 
     Raises:
         DefinitionError: Two fields or two types have the same name, GraphQL has nothing for an annotation, or the
-            config sorts the schema.
+            config asks for what breaks the schema.
     """
     config = config or StrawberryConfig()
-    if config.sort_schema:
-        raise DefinitionError(
-            "StrawberryConfig(sort_schema=True) breaks the execution of a schema: sort what you print instead, with "
-            "graphql.lexicographic_sort_schema."
-        )
+    _check_config(config)
     runs = Runs(app, policy or CallerPolicy()) if app.workflows else None
     check_type_names(app.resolvers.values(), typed_values(app), reserved=runs.names() if runs else None)
     queries = [*_fields(app, "query"), *(runs.queries() if runs else ())]
@@ -94,6 +90,18 @@ def create_schema(
             f"{one.__module__}.{one.__qualname__}" for one in (error.first_cls, error.second_cls) if one
         )
         raise DefinitionError(f"{error.message}: {both}.") from error
+
+
+def _check_config(config: StrawberryConfig) -> None:
+    if config.sort_schema:
+        raise DefinitionError(
+            "StrawberryConfig(sort_schema=True) breaks the execution of a schema: sort what you print instead, with "
+            "graphql.lexicographic_sort_schema."
+        )
+    if config.enable_experimental_incremental_execution:
+        raise DefinitionError(
+            "StrawberryConfig(enable_experimental_incremental_execution=True) lets errors out as they are: leave it off."
+        )
 
 
 def _fields(app: App, operation: Operation) -> list[StrawberryField]:

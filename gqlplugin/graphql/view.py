@@ -129,12 +129,9 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
         return limited
 
     def _too_large(self) -> RefusedRequestError:
-        return RefusedRequestError(
-            413,
-            {"code": "PAYLOAD_TOO_LARGE"},
-            f"The body is larger than the limit of {self.max_body_bytes} bytes.",
-            {"connection": "close"},  # the server need not read the rest
-        )
+        # without `connection: close`, which makes servers cut off clients that are still sending and read no answer
+        message = f"The body is larger than the limit of {self.max_body_bytes} bytes."
+        return RefusedRequestError(413, {"code": "PAYLOAD_TOO_LARGE"}, message)
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> dict[str, Any]:
         """What resolvers find in `info.context`: `request`, `response` and `user`."""

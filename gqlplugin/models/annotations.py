@@ -208,7 +208,7 @@ def _literal_shape(annotation: Any, place: Place) -> Shape:
     named: dict[str, str] = {}
     for value in values:
         name = _enum_value_name(value)
-        if not is_graphql_name(name) or name in named:
+        if not value.isascii() or not is_graphql_name(name) or not name.strip("_") or name in named:
             raise place.refuse(annotation, f"{value!r} can't be told in a GraphQL name: use an Enum, whose names can")
         named[name] = value
     return LiteralOf(place.type_name, tuple(named.items()))

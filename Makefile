@@ -1,0 +1,43 @@
+# Everything here needs Python >= 3.11 and make, and nothing else: the rest goes into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo serve test check bench schema clean
+
+help: ## Show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: .venv/.installed ## Start the example shop, send the mutation, follow the run to its end
+	@$(BIN)/python -m example_app.demo
+
+serve: .venv/.installed ## Serve the example shop on 127.0.0.1:8000 until Ctrl-C
+	@$(BIN)/python -m uvicorn example_app.main:asgi --host 127.0.0.1 --port $${PORT:-8000}
+
+test: .venv/.installed ## Run every test
+	@$(BIN)/python -m pytest
+
+check: .venv/.installed ## Format, lint, types, import rules, dependencies
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+
+bench: .venv/.installed ## Measure
+	@$(BIN)/python -m bench
+
+schema: .venv/.installed ## Write schema.graphql
+	@$(BIN)/python -m example_app.print_schema
+
+clean: ## Remove what can be made again
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist build
+
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, and $(PYTHON) is {sys.version.split()[0]}: make PYTHON=python3.11")'
+	@echo "Installing into .venv ..."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
