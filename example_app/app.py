@@ -1,0 +1,32 @@
+"""The shop as a whole: its definitions, its schema, and what serves it."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+
+from example_app.auth import auth, authenticate_demo
+from example_app.database import prepare
+from example_app.settings import Settings
+from gqlplugin import App, Platform, create_asgi, create_schema, define_app, discover
+
+
+def create_shop(settings: Settings) -> App:
+    """Bring the definitions of the shop together."""
+    found = discover("example_app.workflows", "example_app.resolvers")
+    return define_app(
+        "example-shop",
+        auth=auth,
+        workflows=found.workflows,
+        jobs=found.jobs,
+        resolvers=found.resolvers,
+        env={"currency": "EUR", "data": str(settings.data), "pace": settings.pace},
+    )
+
+
+def serve_shop(settings: Settings, platform: Platform) -> Starlette:
+    """Make what serves the shop, and its data where there is none."""
+    prepare(settings.data)
+    return create_asgi(create_shop(settings), platform, authenticate=authenticate_demo, debug=True)
+
+
+schema = create_schema(create_shop(Settings()))

@@ -1,0 +1,48 @@
+"""The shop's data as GraphQL shows it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Record(BaseModel):
+    """What is read from a row."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class Customer(Record):
+    """Somebody who orders."""
+
+    id: str
+    name: str
+    email: str
+
+
+class Order(Record):
+    """Something ordered."""
+
+    id: str
+    customer_id: str
+    item: str
+    total_cents: int
+    status: str = Field(description="PLACED, then PROCESSED.")
+
+
+class Notification(Record):
+    """A message in the outbox."""
+
+    run_id: str = Field(description="The workflow run that sent it.")
+    recipient: str
+    message: str
+    created_at: datetime
+
+
+class Receipt(BaseModel):
+    """What a processed order results in."""
+
+    order_id: str
+    total_cents: int
+    customer: Customer

@@ -1,0 +1,1 @@
+"""The shop's workflows, one module each; their jobs are in `jobs`."""

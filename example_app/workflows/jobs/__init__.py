@@ -1,0 +1,1 @@
+"""The jobs that workflows trigger, one module each."""
