@@ -1,0 +1,61 @@
+"""The platforms that must pass the suite.
+
+A later platform joins by one entry in `CANDIDATES`. What it can't do at all it names in `lacks`: tests that carry
+`@pytest.mark.needs("...")` with one of those words are then not collected for it. The words in use are "idempotency",
+"logs", "progress", "retry" and "concurrency".
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from gqlplugin.platform.base import Platform
+from gqlplugin.platform.embedded import EmbeddedPlatform
+from gqlplugin.testing import MemoryPlatform
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A platform under test: makes one that shares nothing with any other, in an empty directory of its own."""
+
+    new: Callable[[Path], Platform]
+    lacks: frozenset[str] = frozenset()
+
+
+CANDIDATES = {
+    "embedded": Candidate(lambda directory: EmbeddedPlatform(directory / "runs.sqlite")),
+    "memory": Candidate(lambda _: MemoryPlatform()),
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs(*capabilities): not collected for platforms that lack one of them")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "new_platform" in metafunc.fixturenames:
+        needs = {word for mark in metafunc.definition.iter_markers("needs") for word in mark.args}
+        able = [name for name, candidate in CANDIDATES.items() if not needs & candidate.lacks]
+        metafunc.parametrize("new_platform", able, indirect=True)
+
+
+@pytest.fixture
+def new_platform(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Platform]:
+    """Makes platforms, not entered yet, each independent of the others."""
+    numbers = count()
+
+    def make() -> Platform:
+        directory = tmp_path / str(next(numbers))
+        directory.mkdir()
+        return CANDIDATES[request.param].new(directory)
+
+    return make
+
+
+@pytest.fixture
+def platform(new_platform: Callable[[], Platform]) -> Platform:
+    """A platform, not entered yet."""
+    return new_platform()

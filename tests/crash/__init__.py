@@ -1,0 +1,1 @@
+"""The embedded platform is killed at random, and loses and doubles nothing."""

@@ -1,0 +1,100 @@
+"""Records and policies: their limits and their order."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from gqlplugin.execution import (
+    ConcurrencyPolicy,
+    ExecutionStatus,
+    JobExecution,
+    JobStatus,
+    RetryPolicy,
+    by_place,
+)
+
+
+def test_only_success_and_failure_are_final() -> None:
+    """A run that waits, retries or resumes has not ended."""
+    assert {status for status in ExecutionStatus if status.is_final} == {
+        ExecutionStatus.SUCCESS,
+        ExecutionStatus.FAILED,
+    }
+    assert {status for status in JobStatus if status.is_final} == {JobStatus.SUCCESS, JobStatus.FAILED}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"max_retries": 1},
+        {"max_retries": 10, "initial_backoff": timedelta(hours=1), "max_backoff": timedelta(hours=24)},
+        {"max_retries": 2, "initial_backoff": timedelta(microseconds=1), "backoff_multiplier": 1},
+    ],
+)
+def test_a_retry_policy_within_its_limits(values: dict[str, Any]) -> None:
+    """The limits themselves are allowed (TAILOR.md section 5)."""
+    assert RetryPolicy(**values).max_retries == values["max_retries"]
+
+
+@pytest.mark.parametrize(
+    ("values", "wrong"),
+    [
+        ({"max_retries": 0}, "max_retries"),
+        ({"max_retries": 11}, "max_retries"),
+        ({"max_retries": 1, "initial_backoff": timedelta(0)}, "initial_backoff"),
+        ({"max_retries": 1, "initial_backoff": timedelta(hours=1, seconds=1)}, "initial_backoff"),
+        ({"max_retries": 1, "max_backoff": timedelta(hours=24, seconds=1)}, "max_backoff"),
+        (
+            {"max_retries": 1, "initial_backoff": timedelta(minutes=2), "max_backoff": timedelta(minutes=1)},
+            "max_backoff",
+        ),
+        ({"max_retries": 1, "backoff_multiplier": 0.99}, "backoff_multiplier"),
+        ({"max_retries": 1, "backoff_multiplier": float("nan")}, "backoff_multiplier"),
+        ({"max_retries": 1, "backoff_multiplier": float("inf")}, "backoff_multiplier"),
+    ],
+)
+def test_a_retry_policy_beyond_its_limits(values: dict[str, Any], wrong: str) -> None:
+    """A value out of its range is refused by name."""
+    with pytest.raises(ValueError, match=f"^{wrong} must be"):
+        RetryPolicy(**values)
+
+
+def test_backoff_grows_up_to_its_maximum() -> None:
+    """Waits grow by the multiplier and never exceed max_backoff, however many retries there were."""
+    policy = RetryPolicy(
+        max_retries=10,
+        initial_backoff=timedelta(seconds=1),
+        max_backoff=timedelta(seconds=5),
+        backoff_multiplier=2,
+    )
+    assert [policy.backoff(retry).total_seconds() for retry in range(1, 6)] == [1, 2, 4, 5, 5]
+    huge = RetryPolicy(max_retries=10, backoff_multiplier=1e300)
+    assert huge.backoff(10) == huge.max_backoff
+
+
+@pytest.mark.parametrize("value", [0, -1, 1001])
+def test_a_concurrency_policy_beyond_its_limits(value: int) -> None:
+    """From 1 to 1000 runs at once (TAILOR.md section 5)."""
+    assert ConcurrencyPolicy(1).max_concurrent_executions == 1
+    assert ConcurrencyPolicy(1000).max_concurrent_executions == 1000
+    with pytest.raises(ValueError, match="from 1 to 1000"):
+        ConcurrencyPolicy(value)
+
+
+def test_jobs_sort_by_their_place_as_numbers() -> None:
+    """The eleventh trigger comes after the second, and a job before those it triggered."""
+    jobs = [
+        JobExecution(
+            id=place,
+            run_id="run",
+            place=place,
+            name="a-job",
+            stacked_name="a-job",
+            status=JobStatus.SUCCESS,
+            input="null",
+            started_at=datetime.now(UTC),
+        )
+        for place in ("0.10", "0.2", "0.2.0", "0")
+    ]
+    assert [job.place for job in sorted(jobs, key=by_place)] == ["0", "0.2", "0.2.0", "0.10"]
