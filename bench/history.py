@@ -30,6 +30,8 @@ STATUSES = {
     ExecutionStatus.PENDING_RETRY: 1,
 }
 
+NAMES = {"0": "process-order", "0.0": "fetch-customer", "0.1": "send-notification"}
+
 app = define_app("bench-history", workflows=[create_workflow(name=name, main_job=process_order) for name in WORKFLOWS])
 
 
@@ -91,17 +93,21 @@ def _jobs(run: WorkflowExecution) -> Iterator[Row]:
     """The main job and the two it triggered; of runs that have not succeeded only the first of those."""
     if run.started_at is None:
         return
-    reference, customer = CustomerRef(customer_id="customer-1"), Customer(customer_id="customer-1", email="a@example.com")
+    reference, customer = (
+        CustomerRef(customer_id="customer-1"),
+        Customer(customer_id="customer-1", email="a@example.com"),
+    )
     notification = Notification(message="Order processed", recipient=customer.email)
     done = run.status is ExecutionStatus.SUCCESS
     main_status = JobStatus.FAILED if run.error else JobStatus.SUCCESS if done else JobStatus.RUNNING
-    yield _job(run, "0", "process-order", main_status, run.input, run.output)
-    yield _job(run, "0.0", "fetch-customer", JobStatus.SUCCESS, reference.model_dump_json(), customer.model_dump_json())
+    yield _job(run, "0", main_status, run.input, run.output)
+    yield _job(run, "0.0", JobStatus.SUCCESS, reference.model_dump_json(), customer.model_dump_json())
     if done:
-        yield _job(run, "0.1", "send-notification", JobStatus.SUCCESS, notification.model_dump_json(), "true")
+        yield _job(run, "0.1", JobStatus.SUCCESS, notification.model_dump_json(), "true")
 
 
-def _job(run: WorkflowExecution, place: str, name: str, status: JobStatus, input: str, result: str | None) -> Row:
+def _job(run: WorkflowExecution, place: str, status: JobStatus, input: str, result: str | None) -> Row:
+    name = NAMES[place]
     execution = JobExecution(
         run_id=run.id,
         place=place,

@@ -91,7 +91,10 @@ async def do_nothing(ctx: ResolverContext[TriggerOrderProcessing]) -> TriggerOrd
 
 
 app = define_app(
-    "bench-shop", workflows=[order_processing], resolvers=[trigger_order_processing, do_nothing], env={"currency": "EUR"}
+    "bench-shop",
+    workflows=[order_processing],
+    resolvers=[trigger_order_processing, do_nothing],
+    env={"currency": "EUR"},
 )
 
 

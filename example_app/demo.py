@@ -93,15 +93,22 @@ def served_shop(database: Path, pace: float) -> Iterator[Frontend]:
     Raises:
         DemoError: It does not start.
     """
-    port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "example_app.main:asgi", "--host", "127.0.0.1", "--port", str(port)]
+    listener = listen()
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    # The server gets a socket that listens already, so that nobody else can take the port in between.
+    command = [sys.executable, "-m", "uvicorn", "example_app.main:asgi", "--fd", str(listener.fileno())]
     environment = os.environ | {"SHOP_DATABASE": str(database), "SHOP_PACE": str(pace)}
-    url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryFile() as log, httpx.Client(base_url=url, headers=CALLER, trust_env=False) as http:
         # In a session of its own, Ctrl-C reaches only this process, which then ends the server in good order.
         server = subprocess.Popen(  # noqa: S603 - our own command
-            command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=[listener.fileno()],
         )
+        listener.close()
         try:
             frontend = Frontend(http)
             wait_until_up(frontend, server, log)
@@ -121,17 +128,12 @@ def end(server: subprocess.Popen[bytes]) -> None:
         server.wait()
 
 
-def free_port() -> int:
-    """8000, or any free port if that is taken."""
-    for port in (PORT, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise DemoError("There is no free port on 127.0.0.1.")
+def listen() -> socket.socket:
+    """Listen on port 8000, or on any free one if that is taken."""
+    try:
+        return socket.create_server(("127.0.0.1", PORT))
+    except OSError:
+        return socket.create_server(("127.0.0.1", 0))
 
 
 def wait_until_up(frontend: Frontend, server: subprocess.Popen[bytes], log: IO[bytes]) -> None:

@@ -1,7 +1,7 @@
 """Start durable workflows from typed Strawberry GraphQL resolvers."""
 
 from gqlplugin.app import App, Discovered, define_app, discover
-from gqlplugin.asgi import create_asgi
+from gqlplugin.asgi import create_asgi, graphql_routes, lifespan
 from gqlplugin.auth import Auth, AuthInvoker, MachineUser, User, define_auth
 from gqlplugin.errors import (
     DefinitionError,
@@ -27,6 +27,9 @@ from gqlplugin.execution import (
     WorkflowExecution,
 )
 from gqlplugin.graphql.extension import WorkflowExtension
+from gqlplugin.graphql.limits import Limits
+from gqlplugin.graphql.policy import CallerPolicy, RunPolicy
+from gqlplugin.graphql.scalars import BigInt
 from gqlplugin.graphql.schema import create_schema
 from gqlplugin.job import JobContext, WorkflowJob, create_workflow_job
 from gqlplugin.platform.base import Platform
@@ -37,6 +40,8 @@ __all__ = [
     "App",
     "Auth",
     "AuthInvoker",
+    "BigInt",
+    "CallerPolicy",
     "ConcurrencyPolicy",
     "DefinitionError",
     "Discovered",
@@ -50,6 +55,7 @@ __all__ = [
     "JobExecution",
     "JobFailedError",
     "JobStatus",
+    "Limits",
     "MachineUser",
     "NotFoundError",
     "Platform",
@@ -59,6 +65,7 @@ __all__ = [
     "Resolver",
     "ResolverContext",
     "RetryPolicy",
+    "RunPolicy",
     "UnauthenticatedError",
     "UnsupportedError",
     "User",
@@ -74,5 +81,7 @@ __all__ = [
     "define_app",
     "define_auth",
     "discover",
+    "graphql_routes",
+    "lifespan",
     "trigger_workflow",
 ]

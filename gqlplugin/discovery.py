@@ -55,7 +55,7 @@ def _modules_of(package: str) -> Iterator[ModuleType]:
     try:
         module = importlib.import_module(package)
     except ModuleNotFoundError as error:
-        if error.name is None or not package.startswith(error.name):
+        if error.name is None or not f"{package}.".startswith(f"{error.name}."):
             raise
         raise DefinitionError(f"discover({package!r}): there is no such package.") from error
     yield module

@@ -50,6 +50,7 @@ def test_values_are_read_by_alias_and_by_name() -> None:
     by_alias = {"unitPrice": "1.10", "placedAt": LINE.placed_at}
     assert JsonCodec(Line).coerce(by_name) == JsonCodec(Line).coerce(by_alias) == LINE
     key = "00000000-0000-0000-0000-000000000001"
+    assert JsonCodec(Order).coerce({"order_id": key}) == JsonCodec(Order).coerce({"orderId": key})
     assert JsonCodec(Order).load(f'{{"order_id":"{key}"}}') == JsonCodec(Order).load(f'{{"orderId":"{key}"}}')
 
 
@@ -184,6 +185,7 @@ def test_the_limit_counts_bytes() -> None:
         ("[1,2]", "[2,1]", False),
         ('{"a":1}', '{"a":"1"}', False),
         ('{"a":null}', "{}", False),
+        ("[1]", "[true]", False),
     ],
 )
 def test_same_json(left: str, right: str, same: bool) -> None:

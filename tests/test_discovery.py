@@ -196,15 +196,18 @@ def test_discover_of_what_is_not_there(name: str) -> None:
         discover(name)
 
 
-@pytest.mark.parametrize("statement", ["import no_such_dependency", "1 / 0", "from tests import no_such_name"])
+@pytest.mark.parametrize("file", ["__init__.py", "broken.py", "inner/__init__.py"])
+@pytest.mark.parametrize(
+    "statement", ["import no_such_dependency", "import broken", "1 / 0", "from tests import no_such_name"]
+)
 def test_an_error_inside_a_module_is_raised_as_it_is(
-    statement: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    file: str, statement: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A package that exists and fails to import is not reported as missing, nor left out."""
     package = tmp_path / "broken_shop"
-    package.mkdir()
+    (package / "inner").mkdir(parents=True)
     (package / "__init__.py").touch()
-    (package / "broken.py").write_text(statement)
+    (package / file).write_text(statement)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises((ImportError, ZeroDivisionError)):
         discover("broken_shop")

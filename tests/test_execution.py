@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import RFC_4122, UUID
 
 import pytest
 
@@ -86,7 +87,6 @@ def test_jobs_sort_by_their_place_as_numbers() -> None:
     """The eleventh trigger comes after the second, and a job before those it triggered."""
     jobs = [
         JobExecution(
-            id=place,
             run_id="run",
             place=place,
             name="a-job",
@@ -98,3 +98,24 @@ def test_jobs_sort_by_their_place_as_numbers() -> None:
         for place in ("0.10", "0.2", "0.2.0", "0")
     ]
     assert [job.place for job in sorted(jobs, key=by_place)] == ["0", "0.2", "0.2.0", "0.10"]
+
+
+def test_a_job_has_an_id_that_follows_from_run_and_place() -> None:
+    """The same job has the same ID in every process; other places and other runs have other IDs, all UUIDs."""
+
+    def id_of(run_id: str, place: str) -> str:
+        return JobExecution(
+            run_id=run_id,
+            place=place,
+            name="a-job",
+            stacked_name="a-job",
+            status=JobStatus.RUNNING,
+            input="null",
+            started_at=datetime.now(UTC),
+        ).id
+
+    runs = ["01a2002e-b2c9-79af-a70d-707a1cf158dc", "01a2002e-b2c9-79af-a70d-707a1cf158dd"]
+    ids = [id_of(run, place) for run in runs for place in ("0", "0.0", "0.1", "0.10")]
+    assert ids == [id_of(run, place) for run in runs for place in ("0", "0.0", "0.1", "0.10")]
+    assert len({UUID(one) for one in ids}) == 8
+    assert {(str(UUID(one)) == one, UUID(one).version, UUID(one).variant) for one in ids} == {(True, 8, RFC_4122)}

@@ -14,7 +14,7 @@ from strawberry.schema.schema import validate_document
 from strawberry.types import ExecutionResult, StreamExecutionResult
 
 from gqlplugin.graphql.errors import REFUSED_REQUESTS, as_graphql_error, public_errors
-from gqlplugin.graphql.limits import Limits, check_query_length, find_exceeded
+from gqlplugin.graphql.limits import Limits, check_query_length, find_exceeded, limit_rule
 from gqlplugin.identity import User
 from gqlplugin.platform.base import Binding, Definitions, Platform, bind, find_binding
 
@@ -70,6 +70,8 @@ class WorkflowExtension(SchemaExtension):
         """Bind platform, app and caller while the operation runs; then turn its errors into what the client may see."""
         context = self.execution_context
         context.parse_options["max_tokens"] = self.limits.max_tokens
+        # on_validate checks the limits before the rules; the rule is for extensions that validate by themselves
+        context.validation_rules = (*context.validation_rules, limit_rule(self.limits))
         binding = self._binding()
         try:
             if binding is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from keyword import iskeyword
 from types import MappingProxyType
 from typing import Annotated, Any, cast
@@ -18,11 +18,14 @@ from gqlplugin.codec import describe
 from gqlplugin.errors import FieldProblem, InvalidInputError, PlatformNotBoundError
 from gqlplugin.graphql.types import Argument, Converter, annotation_of, converter_of
 from gqlplugin.identity import AuthInvoker, User
-from gqlplugin.models.fields import ModelField, arguments_of, locate, reads_json_models
+from gqlplugin.models.fields import ModelField, arguments_of, fields_of, locate, reads_json_models
 from gqlplugin.models.names import output_shape
 from gqlplugin.models.shapes import Foreign, Scalar, Shape, leaf_of
 from gqlplugin.platform.base import Definitions, EnvValue, find_binding
 from gqlplugin.resolver import Resolver, ResolverContext
+
+MAX_PROBLEMS = 100
+"""Most wrong fields that are told of one by one: a long list of bad items is not to become a longer answer."""
 
 _NO_ENV: Mapping[str, EnvValue] = MappingProxyType({})
 _ANONYMOUS = User()
@@ -49,18 +52,18 @@ def resolver_field(resolver: Resolver[Any, Any]) -> StrawberryField:
         ],
         return_annotation=annotation_of(shape, "output"),
     )
-    field = strawberry.field(
+    made = strawberry.field(
         resolver=function,
         name=resolver.name,
         description=resolver.description,
         permission_classes=list(resolver.permission_classes),
         deprecation_reason=resolver.deprecation_reason,
     )
-    made = cast(StrawberryField, field)
-    for argument, one in zip(made.arguments, arguments, strict=True):
+    field = cast(StrawberryField, made)  # Strawberry's own annotation is that of the result, for type checkers
+    for argument, one in zip(field.arguments, arguments, strict=True):
         if one.has_default:
             argument.default = one.default  # not in the signature, whose defaults Strawberry hashes
-    return made
+    return field
 
 
 def _parameter(field: ModelField) -> inspect.Parameter:
@@ -111,13 +114,14 @@ class _Input:
     def __init__(self, model: type[BaseModel], fields: list[ModelField]) -> None:
         self._model = model
         self._arguments = [(_parameter_name(field.name), Argument.of(field)) for field in fields]
+        self._fields = cache(partial(fields_of, position="input"))
         self._by_alias = reads_json_models(model)
 
     def validate(self, given: Mapping[str, Any]) -> BaseModel:
         """The validated input.
 
         Raises:
-            InvalidInputError: With one problem per field that is wrong.
+            InvalidInputError: With one problem per field that is wrong, up to `MAX_PROBLEMS`.
         """
         data: dict[str, Any] = {}
         for name, argument in self._arguments:
@@ -134,10 +138,14 @@ class _Input:
         raise InvalidInputError(problems=problems)
 
     def _problems(self, error: ValidationError) -> list[FieldProblem]:
-        return [
-            FieldProblem(locate(self._model, item["loc"]), _message(item))
-            for item in error.errors(include_url=False, include_input=False)
+        found = error.errors(include_url=False, include_input=False)
+        problems = [
+            FieldProblem(locate(self._model, item["loc"], self._fields), _message(item))
+            for item in found[:MAX_PROBLEMS]
         ]
+        if len(found) > MAX_PROBLEMS:
+            problems.append(FieldProblem((), f"There are {len(found) - MAX_PROBLEMS} more problems."))
+        return problems
 
 
 def _message(item: Mapping[str, Any]) -> str:
@@ -184,7 +192,6 @@ class _Output:
     def __init__(self, resolver: Resolver[Any, Any], shape: Shape) -> None:
         self._where = f"Resolver {resolver.name!r} ({resolver.source})"
         self._type = resolver.output
-        self._model = self._type if isinstance(self._type, type) and issubclass(self._type, BaseModel) else None
         self._convert: Converter | None = converter_of(shape)
         self._is_checked = not _is_checked_by_strawberry(leaf_of(shape))
         self._adapter: TypeAdapter[Any] | None = None
@@ -195,7 +202,7 @@ class _Output:
         Raises:
             TypeError: It doesn't fit.
         """
-        if self._is_checked and not (self._model is not None and isinstance(result, self._model)):
+        if self._is_checked:
             result = self._coerced(result)
         return result if self._convert is None else self._convert(result)
 

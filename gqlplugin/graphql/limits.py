@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from graphql import (
     DocumentNode,
@@ -14,7 +15,9 @@ from graphql import (
     OperationDefinitionNode,
     OperationType,
     SelectionSetNode,
+    ValidationContext,
 )
+from graphql.validation import ASTValidationRule
 
 LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
 
@@ -70,6 +73,19 @@ def find_exceeded(document: DocumentNode, limits: Limits) -> list[GraphQLError]:
     costs = _Costs({node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)})
     operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
     return [error for node in operations for error in _exceeded_by(node, costs.of(node.selection_set), limits)]
+
+
+@lru_cache(maxsize=64)
+def limit_rule(limits: Limits) -> type[ASTValidationRule]:
+    """A validation rule for limits, the same class at every call: a new one would defeat caches of validation."""
+
+    class LimitRule(ASTValidationRule):
+        def __init__(self, context: ValidationContext) -> None:
+            super().__init__(context)
+            for error in find_exceeded(context.document, limits):
+                context.report_error(error)
+
+    return LimitRule
 
 
 class _Costs:

@@ -100,7 +100,7 @@ def _check_config(config: StrawberryConfig) -> None:
         )
     if config.enable_experimental_incremental_execution:
         raise DefinitionError(
-            "StrawberryConfig(enable_experimental_incremental_execution=True) lets errors out as they are: leave it off."
+            "StrawberryConfig(enable_experimental_incremental_execution=True) lets errors out unmasked: leave it off."
         )
 
 

@@ -82,7 +82,7 @@ _STRINGS: tuple[type, ...] = (
     *cast(tuple[type, ...], (pydantic.IPvAnyAddress, pydantic.IPvAnyInterface, pydantic.IPvAnyNetwork)),
 )
 _SERIALIZERS = (pydantic.PlainSerializer, pydantic.WrapSerializer)
-USE_COMPUTED_FIELD = "GraphQL can't know what the serializer makes of it: use a computed_field"
+USE_COMPUTED_FIELD = "nobody can tell what its serializer makes of it: use a computed_field"
 _USE_A_MODEL = "use a pydantic model, a scalar, an Enum, a Literal of strings, or dict for free-form JSON"
 
 
@@ -105,6 +105,9 @@ def shape_of(  # noqa: PLR0911 - one case per kind of annotation
         return shape_of(inner, place, (*more, *metadata))
     if annotation in (Any, object, JSON, pydantic.JsonValue):
         return Nullable(Scalar("JSON", _annotated(annotation, metadata), place.config, as_json=True))
+    if origin in _MAPPINGS:
+        return Scalar("JSON", _annotated(annotation, metadata), place.config, as_json=True)
+    _check_metadata(annotation, place, metadata)
     if hasattr(origin, "__value__"):
         return _alias_shape(origin, annotation, place, metadata)
     if origin in (Union, UnionType):
@@ -113,18 +116,19 @@ def shape_of(  # noqa: PLR0911 - one case per kind of annotation
         return _literal_shape(annotation, place)
     if origin in _LISTS:
         return ListOf(shape_of(_item_of(annotation, place), place))
-    if origin in _MAPPINGS:
-        return Scalar("JSON", _annotated(annotation, metadata), place.config, as_json=True)
     return _named_shape(annotation, place, metadata)
+
+
+def _check_metadata(annotation: Any, place: Place, metadata: tuple[Any, ...]) -> None:
+    if any(isinstance(item, pydantic.Json) for item in metadata):
+        raise place.refuse(pydantic.Json, "use dict or pydantic.JsonValue, which are free-form JSON here")
+    if place.position == "output" and any(isinstance(item, _SERIALIZERS) for item in metadata):
+        raise place.refuse(annotation, USE_COMPUTED_FIELD)
 
 
 def _named_shape(annotation: Any, place: Place, metadata: tuple[Any, ...]) -> Shape:
     if isinstance(annotation, TypeVar):
         raise place.refuse(annotation, "give the generic model its argument, such as Page[User]")
-    if any(isinstance(item, pydantic.Json) for item in metadata):
-        raise place.refuse(pydantic.Json, "use dict or pydantic.JsonValue, which are free-form JSON here")
-    if place.position == "output" and any(isinstance(item, _SERIALIZERS) for item in metadata):
-        raise place.refuse(annotation, f"with a serializer; {USE_COMPUTED_FIELD}")
     if annotation is int and BigIntMarker() in metadata:
         return Scalar("BigInt", int)
     if isinstance(annotation, (type, NewType)) and annotation in _SCALARS:

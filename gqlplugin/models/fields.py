@@ -205,7 +205,7 @@ def _output_field(model: type[BaseModel], name: str, info: FieldInfo | ComputedF
     alias = (info.serialization_alias if isinstance(info, FieldInfo) else None) or info.alias
     annotation, metadata = _annotation_of(info)
     if any(name in one.info.fields for one in model.__pydantic_decorators__.field_serializers.values()):
-        raise place.refuse(annotation, f"with a field_serializer; {USE_COMPUTED_FIELD}")
+        raise place.refuse(annotation, USE_COMPUTED_FIELD)
     if annotation is PydanticUndefined:
         raise place.refuse(Any, "annotate what the property returns")
     return ModelField(
@@ -336,14 +336,18 @@ def as_json(scalar: Scalar) -> Callable[[Any], Any]:
     return lambda value: from_json(dump(value))  # by way of text, where NaN is null
 
 
-def locate(model: type[BaseModel], loc: Sequence[str | int]) -> tuple[str | int, ...]:
+InputFields = Callable[[type[BaseModel]], Sequence[ModelField]]
+
+
+def locate(model: type[BaseModel], loc: Sequence[str | int], fields: InputFields) -> tuple[str | int, ...]:
     """Where in the arguments a pydantic error is, in the names the client used.
 
     The path ends where GraphQL's view of the value ends: at a JSON value, before a union's tag.
 
     Args:
         model: The input of the resolver.
-        loc: The `loc` of the error, by the names of the fields.
+        loc: The `loc` of the error, by the names of the fields or their aliases.
+        fields: The input fields of a model.
     """
     path: list[str | int] = []
     shape: Shape = ModelOf(model)
@@ -354,7 +358,7 @@ def locate(model: type[BaseModel], loc: Sequence[str | int]) -> tuple[str | int,
             path.append(step)
             shape = shape.item
             continue
-        found = _field_at(shape, step)
+        found = _field_at(shape, step, fields)
         if found is None:
             break
         path.append(found.graphql_name)
@@ -362,7 +366,8 @@ def locate(model: type[BaseModel], loc: Sequence[str | int]) -> tuple[str | int,
     return tuple(path)
 
 
-def _field_at(shape: Shape, step: str | int) -> ModelField | None:
+def _field_at(shape: Shape, step: str | int, fields: InputFields) -> ModelField | None:
     if not isinstance(shape, ModelOf):
         return None
-    return next((one for one in fields_of(shape.model, "input") if one.name == step), None)
+    given = fields(shape.model)
+    return next((one for key in ("name", "graphql_name") for one in given if getattr(one, key) == step), None)

@@ -35,6 +35,8 @@ MAIN = "0"
 MAX_DEPTH = 10
 MAX_LOG_BYTES = 64 * 1024
 
+_TURNS_TO_REACT = 10
+
 _logger = logging.getLogger("gqlplugin.jobs")
 
 
@@ -169,6 +171,7 @@ class ActiveJob(JobRuntime):
         self._turn = asyncio.Lock()
         self._triggered = 0
         self._ended = False
+        self._has_failure = False
         self._logs: list[str] = []
         self._log_room = MAX_LOG_BYTES
         self._progress: Progress | None = None
@@ -237,8 +240,22 @@ class ActiveJob(JobRuntime):
 
     async def trigger(self, job: RunnableJob, arg: str) -> str:
         async with self._turn:
+            await self._let_a_failure_pass()
             with self.replay.stopping():
-                return _result_of(await self._outcome_of(job, arg))
+                outcome = await self._outcome_of(job, arg)
+            self._has_failure = outcome.status is JobStatus.FAILED
+            return _result_of(outcome)
+
+    async def _let_a_failure_pass(self) -> None:
+        """After a failure, let the body see it before a trigger that waited for its turn begins.
+
+        When the failure ends the body, what waited under `asyncio.gather` is refused: it would not have been triggered
+        had the calls been made one after another, and a resume must know the failure as the last thing that happened.
+        """
+        if self._has_failure:
+            self._has_failure = False
+            for _ in range(_TURNS_TO_REACT):
+                await asyncio.sleep(0)
 
     async def _outcome_of(self, job: RunnableJob, arg: str) -> JobExecution:
         place = self._next_place()

@@ -68,6 +68,14 @@ async def test_every_wrong_field_is_reported_where_the_client_wrote_it() -> None
     assert FieldProblem(("coupon",), "no such coupon") in problems
 
 
+async def test_long_list_of_problems_is_cut() -> None:
+    """Thousands of wrong items make an answer of a bounded length, which says how many there were."""
+    lines = [{"sku": "a", "unitPrice": -1}] * 5000
+    problems = await problems_of('query($lines: [LineInput!]!) { get(customer: "xx", lines: $lines) }', lines=lines)
+    assert len(problems) == 101
+    assert problems[-1] == FieldProblem((), "There are 4900 more problems.")
+
+
 async def test_problem_of_the_whole_input_has_the_fields_own_path() -> None:
     """What a validator of the whole model refuses is nobody's field: its path adds nothing."""
     query = '{ get(customer: "xx", lines: [{sku: "a", unitPrice: 101}]) }'
@@ -188,6 +196,20 @@ async def test_left_out_arguments_get_the_models_defaults() -> None:
     assert seen == [Basket(note=None)] * 3
 
 
+async def test_optional_field_of_a_nested_input_may_be_left_out() -> None:
+    """What may be null and has no default is null when it is left out, in a nested input too."""
+
+    class Inner(BaseModel):
+        note: str | None
+        lines: list[Line] = Field(default_factory=list)
+
+    class Outer(BaseModel):
+        inner: Inner
+
+    schema = schema_of(returning(lambda ctx: repr(ctx.input.inner), str, input=Outer))
+    assert await answer(schema, "{ get(inner: {lines: null}) }") == {"get": "Inner(note=None, lines=[])"}
+
+
 async def test_null_is_passed_on_where_it_is_a_value() -> None:
     """An optional argument that the client sets to null is null, not the default."""
 
@@ -214,5 +236,5 @@ def test_argument_that_strawberry_cannot_take_is_refused() -> None:
     class Informed(BaseModel):
         info: str
 
-    with pytest.raises(DefinitionError, match=r"field 'info' of model .*Informed .*test_fields.py:\d+\): .*an alias"):
+    with pytest.raises(DefinitionError, match=r"field 'info' of .*Informed \(.*arguments.py:\d+\): .*an alias"):
         returning(lambda ctx: 1, int, input=Informed).field()

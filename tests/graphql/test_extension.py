@@ -8,10 +8,10 @@ from typing import Any, ClassVar, NewType
 
 import pytest
 import strawberry
-from graphql import DocumentNode, ValidationContext, ValidationRule, parse
+from graphql import DocumentNode, NoSchemaIntrospectionCustomRule, ValidationContext, ValidationRule, parse
 from strawberry.extensions import (
     AddValidationRules,
-    DisableIntrospection,
+    DisableValidation,
     ParserCache,
     SchemaExtension,
     ValidationCache,
@@ -32,6 +32,7 @@ from tests.graphql.shop import SECRET, define_shop, place_order
 pytestmark = pytest.mark.anyio
 
 ALL = ExecutionFilter()
+TWO_ALIASES = "{ a: whoAmI b: whoAmI }"
 FAIL = "query ($kind: String!) { fail(kind: $kind) }"
 
 
@@ -261,16 +262,6 @@ async def test_a_subscription_is_bound_and_its_errors_are_masked() -> None:
         assert [(error.extensions or {})["code"] for error in result.errors or []] == [code]
 
 
-async def test_rules_that_other_extensions_add_apply() -> None:
-    """The cache of verdicts knows the rules that a verdict is about."""
-    plain = create_schema(define_shop())
-    strict = create_schema(define_shop(), extensions=[DisableIntrospection])
-    introspection = "{ __schema { types { name } } }"
-    for _ in range(2):
-        assert (await plain.execute(introspection)).errors is None
-        assert (await strict.execute(introspection)).errors
-
-
 class CountingRule(ValidationRule):
     """Counts the documents that are validated."""
 
@@ -290,6 +281,23 @@ class ExecutedDocuments(SchemaExtension):
         assert self.execution_context.graphql_document is not None
         self.seen.append(self.execution_context.graphql_document)
         yield
+
+
+class StrictForSome(SchemaExtension):
+    """Refuses introspection to those who are not in the team."""
+
+    def on_operation(self) -> Iterator[None]:
+        if self.execution_context.context != "team":
+            self.execution_context.validation_rules += (NoSchemaIntrospectionCustomRule,)
+        yield
+
+
+async def test_a_verdict_is_about_the_rules_of_its_operation() -> None:
+    """One query may be allowed to one caller and not to the next."""
+    schema = create_schema(define_shop(), extensions=[StrictForSome])
+    for caller, allowed in (("team", True), ("other", False), ("team", True)):
+        result = await schema.execute("{ __schema { queryType { name } } }", context_value=caller)
+        assert (result.errors is None) is allowed
 
 
 async def test_documents_and_verdicts_are_cached() -> None:
@@ -320,19 +328,24 @@ class StoredQueries(SchemaExtension):
 
     def on_operation(self) -> Iterator[None]:
         if self.execution_context.query == "stored":
-            self.execution_context.graphql_document = parse("{ a: whoAmI b: whoAmI }")
+            self.execution_context.graphql_document = parse(TWO_ALIASES)
         yield
 
 
-async def test_documents_of_other_extensions_are_checked_too() -> None:
-    """The limits and the rules apply to them, though they are not cached here."""
-    for extensions in ([StoredQueries], [ParserCache, ValidationCache, StoredQueries]):
-        strict = create_schema(define_shop(), extensions=extensions, limits=Limits(max_aliases=1))
-        assert [(error.extensions or {})["code"] for error in (await strict.execute("stored")).errors or []] == [
-            "LIMIT_EXCEEDED"
-        ]
-        assert (await create_schema(define_shop(), extensions=extensions).execute("stored")).errors is None
-        assert (await strict.execute("{ nothing }")).errors
+@pytest.mark.parametrize(
+    ("extensions", "query"),
+    [
+        ([StoredQueries], "stored"),
+        ([DisableValidation], TWO_ALIASES),
+        ([ParserCache, ValidationCache], TWO_ALIASES),
+    ],
+)
+async def test_limits_hold_beside_other_extensions(extensions: list[type[SchemaExtension]], query: str) -> None:
+    """Those that parse, validate or cache by themselves don't get around them."""
+    for limits, refused in ((Limits(max_aliases=1), True), (Limits(), False)):
+        result = await create_schema(define_shop(), extensions=extensions, limits=limits).execute(query)
+        codes = [(error.extensions or {})["code"] for error in result.errors or []]
+        assert codes == (["LIMIT_EXCEEDED"] if refused else [])
 
 
 async def test_verdicts_are_bounded() -> None:

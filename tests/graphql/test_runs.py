@@ -10,14 +10,14 @@ import pytest
 from gqlplugin.app import define_app
 from gqlplugin.asgi import create_asgi
 from gqlplugin.auth import User
-from gqlplugin.errors import DefinitionError
+from gqlplugin.errors import DefinitionError, InvalidInputError
 from gqlplugin.execution import ExecutionFilter, JobExecution, WorkflowExecution
 from gqlplugin.graphql.schema import create_schema
 from gqlplugin.job import create_workflow_job
 from gqlplugin.testing import MemoryPlatform, serve
 from gqlplugin.workflow import create_workflow
 from tests.graphql.conftest import Shop, authenticate
-from tests.graphql.shop import Order, define_shop, order_processing, stock
+from tests.graphql.shop import Order, define_shop, order_processing, shop_schema, stock
 
 pytestmark = pytest.mark.anyio
 
@@ -197,6 +197,23 @@ async def test_a_run_of_another_caller_does_not_exist(shop: Shop, field: str) ->
             answers.add(json.dumps(result.errors))
     assert len(answers) == 1
     assert json.loads(answers.pop())[0]["extensions"] == {"code": "NOT_FOUND"}
+
+
+class PickyPlatform(MemoryPlatform):
+    """Refuses what isn't a UUID, as the Tailor Platform does."""
+
+    async def get_execution(self, run_id: str) -> WorkflowExecution:
+        try:
+            uuid.UUID(run_id)
+        except ValueError:
+            raise InvalidInputError("That is not a UUID.") from None
+        return await super().get_execution(run_id)
+
+
+async def test_what_is_no_id_does_not_exist_on_any_platform() -> None:
+    """The answer does not depend on how a platform reads IDs."""
+    async with serve(create_asgi(define_shop(), PickyPlatform(), schema=shop_schema())) as client:
+        assert (await client.execute(RUN, {"id": "nonsense"})).codes == ["NOT_FOUND"]
 
 
 async def test_an_anonymous_run_belongs_to_whoever_holds_its_id(shop: Shop) -> None:

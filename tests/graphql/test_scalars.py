@@ -22,9 +22,10 @@ async def test_bad_duration_is_refused(literal: str) -> None:
     assert result.data is None
 
 
-@pytest.mark.parametrize(
-    "literal", ['"1.5"', '"x"', '""', '"--1"', '"٣"', "1.5", "true", f'"{"9" * 5000}"', "9" * 5000]
-)
+NO_INTEGERS = ['"1.5"', '"x"', '""', '"--1"', '"٣"', "1.5", "true", f'"{"9" * 5000}"', "9" * 5000]
+
+
+@pytest.mark.parametrize("literal", NO_INTEGERS, ids=lambda literal: literal[:8])
 async def test_bad_big_int_is_refused(literal: str) -> None:
     """What is not an integer is an error of the argument."""
     schema = schema_of(echo(model_of("Number", value=(BigInt, ...))))
@@ -33,13 +34,13 @@ async def test_bad_big_int_is_refused(literal: str) -> None:
     assert result.data is None
 
 
-@pytest.mark.parametrize("value", [10**5000, -(10**5000), 1.5, None])
+@pytest.mark.parametrize("value", [1 << 20_000, -1 << 20_000, 1.5, None], ids=["large", "small", "fraction", "null"])
 async def test_bad_big_int_in_a_variable_is_refused(value: Any) -> None:
     """Variables are held to the same, and to what Python can write again."""
     schema = schema_of(echo(model_of("Number", value=(BigInt, ...))))
     result = await schema.execute("query($value: BigInt!) { echo(value: $value) { value } }", {"value": value})
     assert result.errors
-    assert result.data is None
+    assert result.errors[0].message.startswith("Variable '$value'")
 
 
 def test_schema_needs_no_configuration_of_ours() -> None:

@@ -30,6 +30,8 @@ from pydantic import (
     SecretStr,
 )
 from pydantic.alias_generators import to_camel
+from strawberry.exceptions import DuplicatedTypeName
+from strawberry.tools import create_type
 from typing_extensions import TypeAliasType, deprecated
 
 from gqlplugin.graphql.scalars import BigInt
@@ -357,3 +359,33 @@ def test_values_without_a_form_of_their_own_are_passed_on() -> None:
     assert convert is not None
     assert convert(None) is None
     assert convert([Tags(["a"])]) == [["a"]]
+
+
+def test_strawberry_does_not_merge_two_models_of_one_name() -> None:
+    """Local classes may share their whole name; in a schema made by hand they are a clash, not one type."""
+
+    def local(kind: Any) -> type[BaseModel]:
+        class Order(BaseModel):
+            value: kind
+
+        return Order
+
+    fields = [returning(lambda ctx: None, local(kind), name=f"get{kind.__name__}").field() for kind in (int, str)]
+    with pytest.raises(DuplicatedTypeName):
+        strawberry.Schema(create_type("Query", fields))
+
+
+async def test_heir_of_a_decorated_model_is_a_type_of_its_own() -> None:
+    """A model only inherits the mark of the model that the user decorated: it is not that type."""
+
+    @strawberry.pydantic.type
+    class Base(BaseModel):
+        value: int = 1
+
+    class Heir(Base):
+        more: int = 2
+
+    schema = schema_of(returning(lambda ctx: {}, Heir))
+    assert await answer(schema, "{ get { __typename value more } }") == {
+        "get": {"__typename": "Heir", "value": 1, "more": 2}
+    }

@@ -72,6 +72,9 @@ REFUSED: list[tuple[Position, Any, str]] = [
     ("output", Nested, "use a model that refers to itself"),
     ("input", Json[int], "use dict"),
     ("output", Annotated[int, PlainSerializer(str)], "use a computed_field"),
+    ("output", Annotated[list[int], PlainSerializer(str)], "use a computed_field"),
+    ("output", Annotated[Left | None, PlainSerializer(str)], "use a computed_field"),
+    ("input", Json[list[int]], "use dict"),
     ("output", list[type[int]], "use a pydantic model"),
     ("output", None, "use a pydantic model"),
 ]

@@ -62,7 +62,7 @@ def find_due(
                 break
             ids.append(run_id)
     jobs = find_jobs(connection, ids)
-    runs = [run for run in (find_run(connection, run_id) for run_id in dict.fromkeys(ids)) if run is not None]
+    runs = [run for run in (find_run(connection, run_id) for run_id in sorted(set(ids))) if run is not None]
     due = [DueRun(run, {job.place: job for job in jobs[run.id]}) for run in runs if not run.status.is_final]
     return Due(due, frozenset(behind), _next_due(connection, room, now))
 

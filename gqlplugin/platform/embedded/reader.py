@@ -55,7 +55,7 @@ class WriterReader:
 
     async def read(self, function: Callable[[sqlite3.Connection], R]) -> R:
         """The function's result, after everything that was added before."""
-        return await self._writer.call(function)
+        return await self._writer.call(function, writes=False)
 
     def close(self) -> None:
         """Nothing to do: the connection is the writer's."""

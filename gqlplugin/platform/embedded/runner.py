@@ -59,6 +59,7 @@ class Runner:
         self._active: dict[str, tuple[asyncio.Task[None], Replay]] = {}
         self._per_workflow: Counter[str] = Counter()
         self._ended: set[str] = set()
+        self._reading = False
         self._stalled: set[str] = set()
         self._behind: frozenset[str] = frozenset(self._main_jobs)
         self._passed: set[str] = set()
@@ -127,25 +128,28 @@ class Runner:
                 pass
 
     async def _launch_due(self) -> datetime | None:
-        self._ended.clear()
         self._passed.clear()
-        stalled, self._stalled = self._stalled, set()
+        kept, self._stalled = self._stalled, set()
+        stalled = kept - self._active.keys()
         room = {name: min(free, _PER_TURN) for name in self._main_jobs if (free := self._room(name)) > 0}
         find = partial(
             find_due,
             room=room,
             skip=frozenset(self._active),
-            stalled=stalled - set(self._active),
+            stalled=stalled,
             now=datetime.now(UTC),
         )
+        self._reading = True
         try:
             due: Due = await self._reader.read(find)
-        except PlatformUnavailableError:
-            self._stalled |= stalled
-            raise
-        self._behind = due.behind | self._passed | (self._main_jobs.keys() - room.keys())
-        for found in due.runs:
-            await self._take(found)
+            kept = stalled & {found.run.id for found in due.runs}
+            self._behind = due.behind | self._passed | (self._main_jobs.keys() - room.keys())
+            for found in due.runs:
+                await self._take(found)
+        finally:
+            self._stalled |= kept - self._active.keys() - self._ended
+            self._reading = False
+            self._ended.clear()
         if any(self._room(name) > 0 for name in self._behind):
             self.wake()
         return due.next_at
@@ -212,7 +216,8 @@ class Runner:
     def _release(self, run: WorkflowExecution) -> None:
         del self._active[run.id]
         self._per_workflow[run.workflow_name] -= 1
-        self._ended.add(run.id)
+        if self._reading:
+            self._ended.add(run.id)
         if self._behind:
             self.wake()
 

@@ -28,7 +28,7 @@ _ROWS_PER_STATEMENT = 200
 class Batch:
     """What one transaction writes. A later row for the same run or job replaces an earlier one."""
 
-    __slots__ = ("calls", "jobs", "runs", "states", "thens", "waiters")
+    __slots__ = ("calls", "jobs", "runs", "states", "thens", "waiters", "writes_anything")
 
     def __init__(self) -> None:
         self.runs: list[Row] = []
@@ -37,6 +37,7 @@ class Batch:
         self.calls: list[tuple[Callable[[sqlite3.Connection], Any], asyncio.Future[Any]]] = []
         self.thens: list[Callable[[Sequence[Any]], None]] = []
         self.waiters: list[asyncio.Future[None]] = []
+        self.writes_anything = False
 
     def is_empty(self) -> bool:
         """Whether there is nothing to write and nobody to tell."""
@@ -105,7 +106,11 @@ class Writer:
         return waiter
 
     def call(
-        self, function: Callable[[sqlite3.Connection], R], then: Callable[[R], None] | None = None
+        self,
+        function: Callable[[sqlite3.Connection], R],
+        then: Callable[[R], None] | None = None,
+        *,
+        writes: bool = True,
     ) -> asyncio.Future[R]:
         """Run a function within the next transaction; the future has its result once that is durable.
 
@@ -120,6 +125,7 @@ class Writer:
             index = len(self._batch.calls)
             self._batch.thens.append(lambda results: _tell(then, results[index]))
         self._batch.calls.append((function, result))
+        self._batch.writes_anything |= writes
         self.flush()
         return result
 

@@ -1,0 +1,40 @@
+"""The server under load, a process of its own: `python -m bench.server FILE` prints its port and serves until killed.
+
+One uvicorn process with uvloop and httptools, which also runs the jobs.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+
+import uvicorn
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from bench.shop import app
+from gqlplugin import create_asgi
+from gqlplugin.platform.embedded import EmbeddedPlatform
+
+CPU_PATH = "/cpu"
+
+
+async def _cpu(_: Request) -> PlainTextResponse:
+    """The CPU time of this process so far, in seconds."""
+    return PlainTextResponse(str(time.process_time()))
+
+
+def main(path: str) -> None:
+    """Serve the shop with a journal at a path."""
+    asgi = create_asgi(app, EmbeddedPlatform(path), routes=[Route(CPU_PATH, _cpu)])
+    listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+    sys.stdout.write(f"{listener.getsockname()[1]}\n")
+    sys.stdout.flush()
+    config = uvicorn.Config(asgi, loop="uvloop", http="httptools", access_log=False, log_level="warning")
+    uvicorn.Server(config).run([listener])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

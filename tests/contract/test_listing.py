@@ -1,0 +1,160 @@
+"""Listing runs: newest first, by any filter, in pages that neither repeat nor skip."""
+
+import asyncio
+from itertools import product
+
+import pytest
+
+from gqlplugin.errors import InvalidInputError
+from gqlplugin.execution import ExecutionFilter, ExecutionStatus, WorkflowExecution
+from gqlplugin.identity import User
+from gqlplugin.job import create_workflow_job
+from gqlplugin.platform.base import Platform
+from tests.contract.support import (
+    ALICE,
+    BOB,
+    EVERYTHING,
+    all_runs,
+    app_of,
+    echo_workflow,
+    executing,
+    until,
+    workflow_of,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+@create_workflow_job(name="fails-if-odd")
+async def fails_if_odd(input: int) -> int:
+    if input % 2:
+        raise ValueError
+    return input
+
+
+async def pages(platform: Platform, where: ExecutionFilter, first: int) -> list[WorkflowExecution]:
+    """A listing page by page."""
+    found: list[WorkflowExecution] = []
+    after: str | None = None
+    while True:
+        page = await platform.list_executions(where, first=first, after=after)
+        assert len(page.executions) == len(page.cursors) <= first
+        found += page.executions
+        if not page.has_next:
+            return found
+        assert len(page.executions) == first
+        after = page.cursors[-1]
+
+
+async def test_runs_are_listed_newest_first(platform: Platform) -> None:
+    """The last one started is the first one listed, whatever has become of it."""
+    echo = echo_workflow()
+    async with executing(platform, echo):
+        run_ids = [await echo.trigger(number) for number in range(20)]
+        assert [run.id for run in await all_runs(platform)] == run_ids[::-1]
+
+
+async def test_a_listing_of_nothing_is_empty(platform: Platform) -> None:
+    """An empty platform and a filter that nothing fits give an empty page without a next one."""
+    async with executing(platform, echo_workflow()):
+        for where in (EVERYTHING, ExecutionFilter(workflow_name="no-such"), ExecutionFilter(caller_id="\ud800")):
+            page = await platform.list_executions(where, first=10)
+            assert (list(page.executions), list(page.cursors), page.has_next) == ([], [], False)
+
+
+async def test_every_combination_of_filters_selects_exactly_what_fits(platform: Platform) -> None:
+    """Workflow, status and caller narrow a listing together, in every combination and page size."""
+    odd = workflow_of(fails_if_odd, "fails-if-odd")
+    async with platform, platform.execute(app_of(odd, echo_workflow())):
+        for number in range(24):
+            name = ("fails-if-odd", "echo-it")[number // 2 % 2]
+            await platform.start_workflow(name, str(number), caller=(ALICE, BOB, User())[number % 3])
+
+        async def finished() -> bool:
+            return all(run.status.is_final for run in await all_runs(platform))
+
+        await until(finished)
+        runs = await all_runs(platform)
+        for name, status, caller_id in product(
+            (None, "fails-if-odd", "echo-it"),
+            (None, ExecutionStatus.SUCCESS, ExecutionStatus.FAILED, ExecutionStatus.WAITING),
+            (None, "alice", "bob", "nobody"),
+        ):
+            fitting = [
+                run
+                for run in runs
+                if name in (None, run.workflow_name)
+                and status in (None, run.status)
+                and caller_id in (None, run.caller.id)
+            ]
+            where = ExecutionFilter(workflow_name=name, status=status, caller_id=caller_id)
+            for first in (1, 5, 100):
+                assert await pages(platform, where, first) == fitting
+
+
+@pytest.mark.parametrize("first", range(1, 7))
+async def test_has_next_is_exact(platform: Platform, first: int) -> None:
+    """There is a next page exactly when there are more runs."""
+    async with executing(platform, echo_workflow()):
+        for _ in range(5):
+            await platform.start_workflow("echo-it", "1", caller=ALICE)
+        for where in (EVERYTHING, ExecutionFilter(workflow_name="echo-it"), ExecutionFilter(caller_id="alice")):
+            page = await platform.list_executions(where, first=first)
+            assert len(page.executions) == min(first, 5)
+            assert page.has_next is (first < 5)
+
+
+async def test_pages_have_no_gap_and_no_repeat_while_runs_arrive(platform: Platform) -> None:
+    """A walk through the pages sees every run that was there when it began, once, however many arrive meanwhile."""
+    echo = echo_workflow()
+    stop = asyncio.Event()
+
+    async def keep_starting() -> None:
+        while not stop.is_set():
+            await asyncio.gather(*(echo.trigger(0) for _ in range(3)))
+
+    async with executing(platform, echo):
+        there = {await echo.trigger(number) for number in range(40)}
+        starting = asyncio.create_task(keep_starting())
+        for where in (EVERYTHING, ExecutionFilter(workflow_name="echo-it")):
+            seen = [run.id for run in await pages(platform, where, 7)]
+            assert len(seen) == len(set(seen))
+            assert there <= set(seen)
+        stop.set()
+        await starting
+
+
+async def test_a_cursor_continues_after_its_run(platform: Platform) -> None:
+    """Each run of a page has its own cursor, and they stay good when newer runs arrive."""
+    echo = echo_workflow()
+    async with executing(platform, echo):
+        run_ids = [await echo.trigger(number) for number in range(6)][::-1]
+        page = await platform.list_executions(EVERYTHING, first=6)
+        await echo.trigger(7)
+        for index, cursor in enumerate(page.cursors):
+            rest = await platform.list_executions(EVERYTHING, first=10, after=cursor)
+            assert [run.id for run in rest.executions] == run_ids[index + 1 :]
+            assert not rest.has_next
+
+
+BAD_CURSORS = ["", " ", "x", "-1", "0", "0x1", "1_0", "٣", "é", "\0", "\ud800", "null", "9" * 400, "f" * 100_000]
+
+
+@pytest.mark.parametrize("cursor", BAD_CURSORS, ids=range(len(BAD_CURSORS)))
+async def test_a_bad_cursor_is_refused(platform: Platform, cursor: str) -> None:
+    """What this platform did not give out as a cursor is refused as bad input."""
+    async with executing(platform, echo_workflow()):
+        await platform.start_workflow("echo-it", "1", caller=ALICE)
+        with pytest.raises(InvalidInputError, match="cursor"):
+            await platform.list_executions(EVERYTHING, first=1, after=cursor)
+
+
+async def test_a_page_may_be_larger_than_what_there_is(platform: Platform) -> None:
+    """Asking for a million runs of three is a page of three."""
+    async with executing(platform, echo_workflow()):
+        for _ in range(3):
+            await platform.start_workflow("echo-it", "1", caller=ALICE)
+        for where in (EVERYTHING, ExecutionFilter(caller_id="alice")):
+            page = await platform.list_executions(where, first=1_000_000)
+            assert len(page.executions) == 3
+            assert not page.has_next

@@ -1,0 +1,73 @@
+"""The benchmark runs; what it measures is not judged here."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import history, http, imports, load, measure, reads, resolvers, server, shop, starts, table
+from bench.__main__ import main
+from bench.table import Bound, Row, render
+
+
+def test_every_part_can_be_imported() -> None:
+    """The modules of the benchmark load, which `python -m bench` needs at once and no other test does."""
+    parts = (history, http, imports, load, measure, reads, resolvers, server, shop, starts, table)
+    assert all(part.__doc__ for part in parts)
+
+
+def test_starts_are_measured(tmp_path: Path) -> None:
+    """Parts (b) and (c) run from start to SUCCESS and tell a rate, a peer's rate and CPU times."""
+    rows = starts.rows(tmp_path, count=20, repetitions=1)
+    assert [row.name[:3] for row in rows] == ["(b)", "(b)", "   ", "   ", "(c)"]
+    assert all(row.ours > 0 and row.peer > 0 and row.cpu and min(row.cpu) > 0 for row in rows)
+
+
+def test_resolvers_are_measured() -> None:
+    """Part (d) runs the resolver and the fields written by hand, which answer alike."""
+    assert [row.ours > 0 for row in resolvers.rows(count=2, repetitions=1)] == [True, True]
+
+
+def test_a_history_is_read_through_graphql(tmp_path: Path) -> None:
+    """Part (e) fills journals with runs that the schema can show."""
+    rows, note = reads.rows(tmp_path, runs=2 * history.ORIGINALS, count=1, repetitions=1)
+    assert len(rows) == 8
+    assert "2,000 runs" in note
+
+
+def test_a_server_is_loaded_over_http(tmp_path: Path) -> None:
+    """Part (a) starts a server, sends both mutations to it, and waits until what they started has ended."""
+    with http.serving(tmp_path / "http.sqlite") as running:
+        accepted = running.load(2, 0.3, http.TRIGGER).accepted
+        assert running.load(2, 0.3, http.NOTHING).accepted > 0
+        running.drain()
+        assert running.finished() >= accepted > 0
+
+
+def test_a_row_tells_whether_its_bound_holds() -> None:
+    """A ratio on the wrong side of its bound is called short, and the table shows all of it."""
+    rows = [
+        Row("fast", 3, 2, "/s", Bound("at least", 1.2), (1, 2)),
+        Row("slow", 3, 2, "ms", Bound("at most", 1.2)),
+        Row("shown", 3, 2, "ms"),
+    ]
+    assert [row.verdict for row in rows] == ["ok", "short", ""]
+    assert [" ".join(line.split()) for line in render(rows).splitlines()[1:]] == [
+        "fast 3 /s 2 /s 1.50 ≥ 1.2 ok 1 / 2 µs",
+        "slow 3 ms 2 ms 1.50 ≤ 1.2 short",
+        "shown 3 ms 2 ms 1.50",
+    ]
+
+
+def test_the_command_prints_machine_table_and_count(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`python -m bench --only f` measures that part alone, and shows no path of the machine."""
+    monkeypatch.setitem(sys.modules["bench.__main__"].PARTS, "f", lambda _, quick: ([Row("f", 1, 2, "ms")], "a note"))
+    main(["--only", "f", "--quick", "--directory", str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert "cores, Python" in printed.splitlines()[0]
+    assert "a note\n0 of 0 bounds missed" in printed
+    assert str(tmp_path) not in printed
