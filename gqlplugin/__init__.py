@@ -1,7 +1,9 @@
 """Start durable workflows from typed Strawberry GraphQL resolvers."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from gqlplugin.app import App, Discovered, define_app, discover
-from gqlplugin.asgi import create_asgi, graphql_routes, lifespan
 from gqlplugin.auth import Auth, AuthInvoker, MachineUser, User, define_auth
 from gqlplugin.errors import (
     DefinitionError,
@@ -26,15 +28,18 @@ from gqlplugin.execution import (
     RetryPolicy,
     WorkflowExecution,
 )
-from gqlplugin.graphql.extension import WorkflowExtension
-from gqlplugin.graphql.limits import Limits
-from gqlplugin.graphql.policy import CallerPolicy, RunPolicy
-from gqlplugin.graphql.scalars import BigInt
-from gqlplugin.graphql.schema import create_schema
 from gqlplugin.job import JobContext, WorkflowJob, create_workflow_job
+from gqlplugin.models.shapes import BigInt
 from gqlplugin.platform.base import Platform
 from gqlplugin.resolver import Resolver, ResolverContext, create_resolver
 from gqlplugin.workflow import Workflow, create_workflow, trigger_workflow
+
+if TYPE_CHECKING:
+    from gqlplugin.asgi import create_asgi, graphql_routes, lifespan
+    from gqlplugin.graphql.extension import WorkflowExtension
+    from gqlplugin.graphql.limits import Limits
+    from gqlplugin.graphql.policy import CallerPolicy, RunPolicy
+    from gqlplugin.graphql.schema import create_schema
 
 __all__ = [
     "App",
@@ -85,3 +90,22 @@ __all__ = [
     "lifespan",
     "trigger_workflow",
 ]
+
+_ON_FIRST_USE = {
+    "CallerPolicy": "gqlplugin.graphql.policy",
+    "Limits": "gqlplugin.graphql.limits",
+    "RunPolicy": "gqlplugin.graphql.policy",
+    "WorkflowExtension": "gqlplugin.graphql.extension",
+    "create_asgi": "gqlplugin.asgi",
+    "create_schema": "gqlplugin.graphql.schema",
+    "graphql_routes": "gqlplugin.asgi",
+    "lifespan": "gqlplugin.asgi",
+}
+
+
+def __getattr__(name: str) -> object:
+    """The parts that serve GraphQL: a process that defines or runs workflows does without them."""
+    if name not in _ON_FIRST_USE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_ON_FIRST_USE[name]), name)
+    return value

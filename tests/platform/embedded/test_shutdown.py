@@ -1,0 +1,159 @@
+"""Leaving in good order: running jobs get a time, then their runs go on at the next start."""
+
+import asyncio
+import time
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from gqlplugin.errors import PlatformUnavailableError
+from gqlplugin.execution import ExecutionStatus, JobStatus
+from gqlplugin.job import create_workflow_job
+from gqlplugin.platform.embedded import EmbeddedPlatform
+from tests.contract.support import ended, in_status, jobs_of, output_of
+from tests.platform.embedded.support import executing, query, workflow_of
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_job_that_ends_within_the_grace_is_recorded(tmp_path: Path) -> None:
+    """A running job gets the grace to end; its run stops at the next trigger, and goes on from there."""
+    path = tmp_path / "journal.sqlite"
+    ran: Counter[str] = Counter()
+    began, release = asyncio.Event(), asyncio.Event()
+
+    @create_workflow_job(name="step-job")
+    async def step(input: str) -> str:
+        ran[input] += 1
+        began.set()
+        await release.wait()
+        return input
+
+    @create_workflow_job(name="main-job")
+    async def main() -> list[str]:
+        ran["main"] += 1
+        return [await step.trigger("first"), await step.trigger("second")]
+
+    two_steps = workflow_of(main)
+    async with executing(EmbeddedPlatform(path, shutdown_grace=timedelta(seconds=20)), two_steps):
+        run_id = await two_steps.trigger()
+        await began.wait()
+        asyncio.get_running_loop().call_later(0.05, release.set)
+        leaving = time.monotonic()
+    assert time.monotonic() - leaving < 10
+    assert ran == {"main": 1, "first": 1}
+    assert query(path, "SELECT status FROM run") == [("RUNNING",)]
+    assert query(path, "SELECT place, status FROM job ORDER BY place") == [("0", "RUNNING"), ("0.0", "SUCCESS")]
+    async with executing(platform := EmbeddedPlatform(path), two_steps):
+        assert await output_of(platform, run_id) == ["first", "second"]
+    assert ran == {"main": 2, "first": 1, "second": 1}
+
+
+async def test_a_job_that_takes_longer_than_the_grace_runs_again(tmp_path: Path) -> None:
+    """After the grace the job is cancelled, its run stays RUNNING in the file, and goes on at the next start."""
+    path = tmp_path / "journal.sqlite"
+    ran: Counter[str] = Counter()
+    cancelled = asyncio.Event()
+
+    @create_workflow_job(name="quick-job")
+    async def quick() -> None:
+        ran["quick"] += 1
+
+    @create_workflow_job(name="main-job")
+    async def main() -> str:
+        ran["main"] += 1
+        await quick.trigger()
+        if ran["main"] == 1:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                cancelled.set()
+        return "done"
+
+    stuck = workflow_of(main)
+    async with executing(platform := EmbeddedPlatform(path, shutdown_grace=timedelta(seconds=0.1)), stuck):
+        run_id = await stuck.trigger()
+        await in_status(platform, run_id, ExecutionStatus.RUNNING)
+        leaving = time.monotonic()
+    assert 0.1 <= time.monotonic() - leaving < 5
+    assert cancelled.is_set()
+    assert query(path, "SELECT status, finished_at, error FROM run") == [("RUNNING", None, None)]
+    async with executing(platform := EmbeddedPlatform(path), stuck):
+        assert await output_of(platform, run_id) == "done"
+        assert {job.status for job in (await jobs_of(platform, run_id)).values()} == {JobStatus.SUCCESS}
+    assert ran == {"main": 2, "quick": 1}
+
+
+@pytest.mark.parametrize("how", ["gather", "except"])
+async def test_a_careless_body_does_not_turn_a_shutdown_into_an_outcome(tmp_path: Path, how: str) -> None:
+    """A body that catches everything around its triggers is still stopped between them, not failed or half done."""
+    path = tmp_path / "journal.sqlite"
+    began, release = asyncio.Event(), asyncio.Event()
+
+    @create_workflow_job(name="step-job")
+    async def step(input: int) -> int:
+        began.set()
+        await release.wait()
+        return input
+
+    @create_workflow_job(name="main-job")
+    async def main() -> list[str]:
+        if how == "gather":
+            parts = await asyncio.gather(*(step.trigger(number) for number in range(3)), return_exceptions=True)
+            return [str(part) for part in parts]
+        results = []
+        for number in range(3):
+            try:
+                results.append(str(await step.trigger(number)))
+            except BaseException:  # noqa: BLE001 - as careless bodies do
+                results.append("lost")
+        return results
+
+    careless = workflow_of(main)
+    async with executing(EmbeddedPlatform(path), careless):
+        run_id = await careless.trigger()
+        await began.wait()
+        asyncio.get_running_loop().call_later(0.05, release.set)
+    assert query(path, "SELECT status FROM run") == [("RUNNING",)]
+    async with executing(platform := EmbeddedPlatform(path), careless):
+        assert await output_of(platform, run_id) == ["0", "1", "2"]
+
+
+async def test_starts_that_are_under_way_at_the_end_are_kept_or_refused(tmp_path: Path) -> None:
+    """A start that races with the end of the platform is answered: with a run that is in the file, or an error."""
+    path = tmp_path / "journal.sqlite"
+
+    @create_workflow_job(name="main-job")
+    async def main() -> str:
+        return "done"
+
+    quick = workflow_of(main)
+    async with executing(EmbeddedPlatform(path), quick):
+        starts = [asyncio.create_task(quick.trigger()) for _ in range(20)]
+        await asyncio.sleep(0)
+    answers = await asyncio.wait_for(asyncio.gather(*starts, return_exceptions=True), 10)
+    assert all(isinstance(answer, (str, PlatformUnavailableError)) for answer in answers)
+    kept = {row[0] for row in query(path, "SELECT id FROM run")}
+    assert {answer for answer in answers if isinstance(answer, str)} <= kept
+    async with executing(platform := EmbeddedPlatform(path), quick):
+        for run_id in kept:
+            assert (await ended(platform, run_id)).status is ExecutionStatus.SUCCESS
+
+
+async def test_a_failing_service_leaves_the_platform_in_order(tmp_path: Path) -> None:
+    """An exception out of the block that executes closes the platform as a normal end does."""
+    path = tmp_path / "journal.sqlite"
+
+    @create_workflow_job(name="main-job")
+    async def main() -> str:
+        return "done"
+
+    quick = workflow_of(main)
+    with pytest.raises(ZeroDivisionError):
+        async with executing(EmbeddedPlatform(path), quick):
+            run_id = await quick.trigger()
+            raise ZeroDivisionError
+    async with executing(platform := EmbeddedPlatform(path), quick):
+        assert await output_of(platform, run_id) == "done"
