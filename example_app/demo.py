@@ -45,10 +45,10 @@ OUTBOX = """query {
 }"""
 
 MARKS = {
-    "RUNNING": "[yellow]running[/]",
-    "SUSPEND": "[cyan]waiting[/]",
-    "SUCCESS": "[green]done[/]",
-    "FAILED": "[red]failed[/]",
+    "RUNNING": "[yellow]RUNNING[/]",
+    "SUSPEND": "[cyan]SUSPEND[/]",
+    "SUCCESS": "[green]SUCCESS[/]",
+    "FAILED": "[red]FAILED[/]",
 }
 
 console = Console(soft_wrap=True)

@@ -21,13 +21,23 @@ def open_writer(path: str) -> sqlite3.Connection:
     """
     try:
         connection = _connect(path)
+    except sqlite3.Error as error:
+        raise _unusable(path, error) from error
+    try:
+        _migrate(connection, path)  # first: the file of another application is left as it is
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA wal_autocheckpoint = 4000")
-        _migrate(connection, path)
-    except sqlite3.Error as error:
-        raise FailedPreconditionError(f"{path} can't be used as a journal: {error}.") from error
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise _unusable(path, error) from error
+        raise
     return connection
+
+
+def _unusable(path: str, error: sqlite3.Error) -> FailedPreconditionError:
+    return FailedPreconditionError(f"{path} can't be used as a journal: {error}.")
 
 
 def open_reader(path: str) -> sqlite3.Connection:

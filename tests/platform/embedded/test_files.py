@@ -1,9 +1,11 @@
 """Files that can't be a journal: an error that says why, and the file left as it was."""
 
+import asyncio
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AsyncExitStack, closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,8 +13,8 @@ import pytest
 
 from gqlplugin.errors import FailedPreconditionError
 from gqlplugin.platform.embedded import EmbeddedPlatform
-from tests.contract.support import output_of
-from tests.platform.embedded.support import executing, query, who
+from tests.contract.support import all_runs, output_of
+from tests.platform.embedded.support import ALICE, executing, query, who
 
 pytestmark = pytest.mark.anyio
 
@@ -34,6 +36,16 @@ async def test_a_new_file_is_made_and_kept(tmp_path: Path) -> None:
         assert await output_of(platform, run_id)
     assert query(path, "PRAGMA journal_mode") == [("wal",)]
     assert query(path, "PRAGMA integrity_check") == [("ok",)]
+
+
+async def test_many_may_open_a_new_file_at_once(tmp_path: Path) -> None:
+    """Platforms that make one file at the same moment all get it, whole."""
+    path = tmp_path / "new.sqlite"
+    async with AsyncExitStack() as stack:
+        platforms = [EmbeddedPlatform(path) for _ in range(8)]
+        await asyncio.gather(*(stack.enter_async_context(platform) for platform in platforms))
+        run_ids = {await platform.start_workflow("x", "1", caller=ALICE) for platform in platforms}
+        assert {run.id for run in await all_runs(platforms[0])} == run_ids
 
 
 async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
@@ -168,8 +180,6 @@ async def test_a_refused_platform_can_be_opened_later(tmp_path: Path) -> None:
 
 async def test_nothing_is_left_open(tmp_path: Path) -> None:
     """Once closed, a platform holds no file and no thread of its own."""
-    import threading
-
     path = tmp_path / "journal.sqlite"
     async with executing(platform := EmbeddedPlatform(path), who):
         assert await output_of(platform, await who.trigger("x"))

@@ -16,7 +16,7 @@ from gqlplugin.execution import ExecutionStatus
 from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from tests.contract.support import EVERYTHING, failed, in_status, output_of, until
-from tests.platform.embedded.support import ROOT, app, breaks, executing, logged, who, workflow_of
+from tests.platform.embedded.support import ROOT, app, breaks, executing, who, workflow_of
 
 pytestmark = pytest.mark.anyio
 
@@ -103,24 +103,25 @@ async def test_a_takeover_runs_each_run_once(tmp_path: Path) -> None:
             for run_id in failures:
                 await failed(first, run_id)
         broken = False
-        for run_id in failures:
-            await first.resume(run_id)
-        async with executing(first):
-            with logged() as lines:
-                async with executing(second, mended):
-                    pending = [await mended.trigger(number) for number in range(5, 10)]
-                    assert any("stands by" in line for line in lines)
-                    blocked = asyncio.create_task(_leave(first))
-                    await blocked
-                    time.sleep(0.3)  # noqa: ASYNC251 - the loop is to be busy while the lock is free
-                    for run_id in failures + pending:
-                        await output_of(second, run_id)
+        leaving, entered = asyncio.Event(), asyncio.Event()
+
+        async def execute_first() -> None:
+            async with first.execute(app):
+                entered.set()
+                await leaving.wait()
+
+        leader = asyncio.create_task(execute_first())
+        await entered.wait()
+        async with executing(second, mended):
+            pending = [await mended.trigger(number) for number in range(5, 10)]
+            for run_id in failures:
+                await second.resume(run_id)
+            leaving.set()
+            await leader
+            time.sleep(0.3)  # noqa: ASYNC251 - the loop is to be busy while the lock is free
+            for run_id in failures + pending:
+                await output_of(second, run_id)
     assert sorted(ran) == list(range(10))
-
-
-async def _leave(platform: EmbeddedPlatform) -> None:
-    """Nothing but a turn of the loop."""
-    await asyncio.sleep(0)
 
 
 async def test_the_lock_is_free_after_a_graceful_end(tmp_path: Path) -> None:
@@ -134,14 +135,15 @@ async def test_the_lock_is_free_after_a_graceful_end(tmp_path: Path) -> None:
     workflow = workflow_of(main)
     first, second = EmbeddedPlatform(path), EmbeddedPlatform(path)
     async with first, second:
-        leaving = asyncio.Event()
+        leaving, entered = asyncio.Event(), asyncio.Event()
 
         async def execute_first() -> None:
             async with first.execute(app):
+                entered.set()
                 await leaving.wait()
 
         task = asyncio.create_task(execute_first())
-        await asyncio.sleep(0)
+        await entered.wait()
         async with executing(second, workflow):
             run_id = await workflow.trigger()
             assert (await second.get_execution(run_id)).status is ExecutionStatus.PENDING
