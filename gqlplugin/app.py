@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from pydantic import PydanticUndefinedAnnotation, PydanticUserError
 
 from gqlplugin.auth import Auth
+from gqlplugin.codec import JsonCodec, one_way_fields
 from gqlplugin.discovery import Discovered, discover, reachable_jobs
 from gqlplugin.errors import DefinitionError, InvalidInputError
 from gqlplugin.identity import AuthInvoker
@@ -129,7 +130,8 @@ def _bad_types(jobs: Iterable[WorkflowJob[Any, Any]], workflows: Iterable[Workfl
     problems = []
     for kind, one, part in parts:
         try:
-            getattr(one, part).adapter  # noqa: B018 - building it is the check
+            codec: JsonCodec[Any] = getattr(one, part)
+            codec.adapter  # noqa: B018 - building it is the check
         except DefinitionError as error:
             problems.append(f"{kind} {one.name!r}: {error}")
         except (PydanticUserError, PydanticUndefinedAnnotation) as error:
@@ -137,6 +139,12 @@ def _bad_types(jobs: Iterable[WorkflowJob[Any, Any]], workflows: Iterable[Workfl
             problems.append(
                 f"the {part} of {kind} {one.name!r} can't be read and written as JSON: {reason} ({one.source})"
             )
+        else:
+            problems += [
+                f"{field}, in the {part} of {kind} {one.name!r}, is written under an alias that it can't be read by: "
+                f"use alias= or alias_generator=, not serialization_alias= alone ({one.source})"
+                for field in (one_way_fields(codec.type) if kind == "job" else ())
+            ]
     return list(dict.fromkeys(problems))
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AliasChoices, AliasPath, BaseModel, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, from_json
 from typing_extensions import TypeForm
 
@@ -92,6 +92,30 @@ def _is_json(text: bytes) -> bool:
     except ValueError:
         return False
     return True
+
+
+def one_way_fields(type_: object) -> list[str]:
+    """The fields of models within a type that are written under a name they can't be read by, as `Model.field`."""
+    found: dict[str, None] = {}
+    seen: set[object] = set()
+    waiting = [type_]
+    while waiting:
+        one = waiting.pop()
+        waiting += get_args(one)
+        if not (isinstance(one, type) and issubclass(one, BaseModel)) or one in seen:
+            continue
+        seen.add(one)
+        for name, field in one.model_fields.items():
+            waiting.append(field.annotation)
+            if (field.serialization_alias or name) not in {name, *_aliases_of(field.validation_alias)}:
+                found[f"{one.__name__}.{name}"] = None
+    return list(found)
+
+
+def _aliases_of(alias: str | AliasPath | AliasChoices | None) -> list[object]:
+    if isinstance(alias, AliasChoices):
+        return [one for choice in alias.choices for one in _aliases_of(choice)]
+    return [alias.path[0] if len(alias.path) == 1 else None] if isinstance(alias, AliasPath) else [alias]
 
 
 def check_json(text: str, *, max_bytes: int) -> None:

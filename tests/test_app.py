@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
-from pydantic import BaseModel
+from pydantic import AliasChoices, BaseModel, Field
 
 from gqlplugin.app import App, define_app
 from gqlplugin.auth import AuthInvoker, define_auth
@@ -257,3 +257,25 @@ def test_a_nameless_app() -> None:
     """An app needs a name."""
     with pytest.raises(DefinitionError, match="the app needs a name"):
         define_app("")
+
+
+def test_a_field_that_cannot_be_read_back_is_refused() -> None:
+    """A job's model whose field is written under one name and read under another is a problem that names the field."""
+
+    class Lost(BaseModel):
+        order_id: str = Field(serialization_alias="orderId")
+
+    class Kept(BaseModel):
+        order_id: str = Field(alias="orderId")
+        customer_id: str = Field(
+            validation_alias=AliasChoices("customerId", "customer"), serialization_alias="customer"
+        )
+
+    @create_workflow_job(name="loses-it")
+    async def loses_it(input: list[Lost | None]) -> Kept:
+        raise NotImplementedError
+
+    with pytest.raises(DefinitionError) as raised:
+        define_app("shop", jobs=[loses_it])
+    assert len(raised.value.problems) == 1
+    assert "Lost.order_id, in the input of job 'loses-it'" in raised.value.problems[0]

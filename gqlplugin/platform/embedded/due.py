@@ -89,6 +89,14 @@ def recover(connection: sqlite3.Connection, now: datetime) -> int:
     return changed.rowcount
 
 
+def count_due(connection: sqlite3.Connection) -> Mapping[str, int]:
+    """How many runs wait, by workflow."""
+    counts = connection.execute(
+        "SELECT workflow_name, count(*) FROM run WHERE due_at IS NOT NULL GROUP BY workflow_name"
+    )
+    return dict(counts.fetchall())
+
+
 def begin_again(connection: sqlite3.Connection, run: WorkflowExecution, forgotten: Collection[str]) -> None:
     """Note that a failed run runs again, and forget the failures that ended it."""
     put_state(connection, state_row(run, due_at=None))

@@ -14,7 +14,7 @@ from functools import partial
 from gqlplugin.errors import PlatformUnavailableError
 from gqlplugin.execution import ExecutionStatus, JobExecution, JobStatus, RetryPolicy, WorkflowExecution
 from gqlplugin.platform.base import Definitions
-from gqlplugin.platform.embedded.due import Due, DueRun, begin_again, find_due, recover
+from gqlplugin.platform.embedded.due import Due, DueRun, begin_again, count_due, find_due, recover
 from gqlplugin.platform.embedded.reader import Reader
 from gqlplugin.platform.embedded.recorder import JournalRecorder
 from gqlplugin.platform.embedded.rows import job_row, state_row
@@ -73,6 +73,9 @@ class Runner:
         left = await self._writer.call(partial(recover, now=datetime.now(UTC)))
         if left:
             _logger.info("%d unfinished runs go on from their record", left)
+        for name, count in (await self._reader.read(count_due)).items():
+            if name not in self._main_jobs:
+                _logger.warning("%d runs of workflow %r wait: this app does not have it", count, name)
         self._feeder = asyncio.create_task(self._feed())
 
     def offer(self, run: WorkflowExecution) -> None:
