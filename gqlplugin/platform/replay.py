@@ -11,11 +11,9 @@ import asyncio
 import json
 import logging
 import traceback
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from gqlplugin.codec import same_json
 from gqlplugin.errors import (
@@ -25,9 +23,10 @@ from gqlplugin.errors import (
     JobFailedError,
     ReplayError,
 )
-from gqlplugin.execution import ExecutionError, JobExecution, JobStatus, Progress, WorkflowExecution, by_place
+from gqlplugin.execution import ExecutionError, JobExecution, JobStatus, Progress, WorkflowExecution
 from gqlplugin.identity import AuthInvoker
 from gqlplugin.platform.base import Definitions, JobRuntime, RunnableJob, current_job
+from gqlplugin.platform.record import started_name
 
 R = TypeVar("R")
 
@@ -126,14 +125,14 @@ class Replay:
         if self._stopped is not None:
             raise self._stopped
 
-    @contextmanager
-    def stopping(self) -> Iterator[None]:
-        """Remember what stops the run within this block."""
-        self.check()
+    async def guard(self, trigger: Coroutine[Any, Any, R]) -> R:
+        """Await a trigger, and remember what stops the run in it."""
         try:
-            yield
+            self.check()
+            return await trigger
         except (RunInterrupted, ReplayError) as reason:
             self._stopped = self._stopped or reason
+            trigger.close()
             raise
 
     def recorded(self, place: str, name: str, arg: str) -> JobExecution | None:
@@ -241,8 +240,7 @@ class ActiveJob(JobRuntime):
     async def trigger(self, job: RunnableJob, arg: str) -> str:
         async with self._turn:
             await self._let_a_failure_pass()
-            with self.replay.stopping():
-                outcome = await self._outcome_of(job, arg)
+            outcome = await self.replay.guard(self._outcome_of(job, arg))
             self._has_failure = outcome.status is JobStatus.FAILED
             return _result_of(outcome)
 
@@ -275,8 +273,7 @@ class ActiveJob(JobRuntime):
         self, name: str, arg: str, *, invoker: AuthInvoker | None, idempotency_key: str | None
     ) -> str:
         async with self._turn:
-            with self.replay.stopping():
-                return await self._started_id(name, arg, invoker, idempotency_key)
+            return await self.replay.guard(self._started_id(name, arg, invoker, idempotency_key))
 
     async def _started_id(self, name: str, arg: str, invoker: AuthInvoker | None, idempotency_key: str | None) -> str:
         place = self._next_place()
@@ -285,15 +282,15 @@ class ActiveJob(JobRuntime):
                 f"Workflow {name!r} would be {MAX_DEPTH + 1} deep in workflows that trigger workflows; "
                 f"the limit is {MAX_DEPTH}."
             )
-        outcome = self.replay.recorded(place, _started(name), arg)
+        outcome = self.replay.recorded(place, started_name(name), arg)
         if outcome is not None:
             return str(json.loads(_result_of(outcome)))
         now = datetime.now(UTC)
         record = JobExecution(
             run_id=self.execution.id,
             place=place,
-            name=_started(name),
-            stacked_name=f"{self.stacked_name}/{_started(name)}",
+            name=started_name(name),
+            stacked_name=f"{self.stacked_name}/{started_name(name)}",
             status=JobStatus.SUCCESS,
             input=arg,
             started_at=now,
@@ -348,57 +345,8 @@ class ActiveJob(JobRuntime):
         return ExecutionError(JobFailedError.code, f"Job {self.stacked_name!r} failed.", detail)
 
 
-def _started(workflow_name: str) -> str:
-    """The name under which a started workflow is recorded; no job can have it."""
-    return f"workflow:{workflow_name}"
-
-
-def is_started_workflow(job: JobExecution) -> bool:
-    """Whether a record stands for a workflow that a job started, not for a job."""
-    return job.name.startswith("workflow:")
-
-
 def _result_of(outcome: JobExecution) -> str:
     if outcome.status is JobStatus.SUCCESS and outcome.result is not None:
         return outcome.result
     error = outcome.error or ExecutionError(JobFailedError.code, f"Job {outcome.stacked_name!r} failed.")
     raise JobFailedError(error.message, code=error.code)
-
-
-def to_run_again(record: Iterable[JobExecution]) -> list[str]:
-    """The places to forget before a failed run is tried again.
-
-    Those are the failures that ended the run: a failed job whose caller failed right after it. A failure that its
-    caller handled, and went on to trigger something else or succeeded, stays: forgetting it would change the caller's
-    way. What succeeded stays in any case.
-    """
-    jobs = {job.place: job for job in sorted(record, key=by_place)}
-    forgotten: list[str] = []
-    for place, job in jobs.items():
-        if job.status is JobStatus.SUCCESS:
-            continue
-        parent, _, step = place.rpartition(".")
-        is_last = f"{parent}.{int(step) + 1}" not in jobs
-        if not parent or job.status is JobStatus.RUNNING or (parent in forgotten and is_last):
-            forgotten.append(place)
-    return forgotten
-
-
-def shown(record: Sequence[JobExecution]) -> list[JobExecution]:
-    """The jobs of a record as a caller sees them.
-
-    The starts of other workflows are left out, and a running job that waits for one it triggered is SUSPEND. One whose
-    caller has ended was given up by it, under a time limit perhaps.
-    """
-    ends = {job.place: job.finished_at for job in record if job.status.is_final}
-    waiting = {job.place.rpartition(".")[0] for job in record if job.status is JobStatus.RUNNING}
-    return [_shown(job, waiting, ends) for job in record if not is_started_workflow(job)]
-
-
-def _shown(job: JobExecution, waiting: Collection[str], ends: Mapping[str, datetime | None]) -> JobExecution:
-    if job.status is not JobStatus.RUNNING:
-        return job
-    if (caller := job.place.rpartition(".")[0]) in ends:
-        error = ExecutionError("JOB_GIVEN_UP", f"Job {job.stacked_name!r} was given up by its caller.")
-        return replace(job, status=JobStatus.FAILED, error=error, finished_at=ends[caller])
-    return replace(job, status=JobStatus.SUSPEND) if job.place in waiting else job

@@ -44,7 +44,7 @@ async def executing(platform: Platform, *workflows: Workflow[Any, Any]) -> Async
 async def until(condition: Callable[[], Awaitable[T]]) -> T:
     """Wait for a condition to hold, and return what it said."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not (result := await condition()):
+        while not (result := await condition()):  # noqa: ASYNC110 - a platform has no event for most conditions
             await asyncio.sleep(0.005)
     return result
 

@@ -152,7 +152,7 @@ async def test_unusual_ends_of_a_job_are_failures_like_any_other(platform: Platf
 
 
 async def test_a_time_limit_around_a_trigger_leaves_nothing_running(platform: Platform) -> None:
-    """A parent may give up waiting with `asyncio.timeout`; once the run has ended, none of its jobs is shown as running."""
+    """A parent may give up waiting with `asyncio.timeout`; once its run has ended no job of it is shown as running."""
     given_up = asyncio.Event()
 
     @create_workflow_job(name="sleeper")

@@ -41,7 +41,9 @@ class Node(BaseModel):
     children: list["Node"] = []
 
 
-LINE = Line(productName="tea", price=Decimal("1.10"), at=datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC))
+LINE = Line.model_validate(
+    {"productName": "tea", "price": "1.10", "at": datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)}
+)
 
 VALUES: dict[str, tuple[Any, object]] = {
     "datetime": (datetime, datetime(2026, 1, 2, tzinfo=UTC)),
@@ -68,7 +70,7 @@ VALUES: dict[str, tuple[Any, object]] = {
 async def test_values_keep_their_type_on_the_first_run_and_on_a_replay(
     platform: Platform, type_: Any, value: object
 ) -> None:
-    """A result has its declared type and the same value when the job has just run and when it answers from the record."""
+    """A result has its declared type and value when the job has just run, and when it answers from the record."""
     seen: list[object] = []
 
     async def body(input: Any) -> Any:

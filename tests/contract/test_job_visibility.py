@@ -86,7 +86,9 @@ async def test_logs_are_visible_while_a_job_runs_and_stay(platform: Platform) ->
 
 @pytest.mark.needs("logs")
 @pytest.mark.parametrize(
-    ("line", "count"), [("x" * 1000, 1000), ("y" * 200_000, 3), ("é" * 1000, 200), ("", 200_000)], ids=lambda v: str(v)[:5]
+    ("line", "count"),
+    [("x" * 1000, 1000), ("y" * 200_000, 3), ("é" * 1000, 200), ("", 200_000)],
+    ids=lambda v: str(v)[:5],
 )
 async def test_logs_are_bounded(platform: Platform, line: str, count: int) -> None:
     """A job keeps at most 64 KiB of its log, says that it is full, and goes on."""

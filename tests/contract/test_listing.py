@@ -75,7 +75,7 @@ async def test_every_combination_of_filters_selects_exactly_what_fits(platform: 
 
         await until(finished)
         runs = await all_runs(platform)
-        for name, status, caller_id in product(
+        for workflow, status, caller_id in product(
             (None, "fails-if-odd", "echo-it"),
             (None, ExecutionStatus.SUCCESS, ExecutionStatus.FAILED, ExecutionStatus.WAITING),
             (None, "alice", "bob", "nobody"),
@@ -83,11 +83,11 @@ async def test_every_combination_of_filters_selects_exactly_what_fits(platform: 
             fitting = [
                 run
                 for run in runs
-                if name in (None, run.workflow_name)
+                if workflow in (None, run.workflow_name)
                 and status in (None, run.status)
                 and caller_id in (None, run.caller.id)
             ]
-            where = ExecutionFilter(workflow_name=name, status=status, caller_id=caller_id)
+            where = ExecutionFilter(workflow_name=workflow, status=status, caller_id=caller_id)
             for first in (1, 5, 100):
                 assert await pages(platform, where, first) == fitting
 

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -58,7 +59,7 @@ async def test_a_failed_run_is_tried_again_after_a_growing_wait(platform: Platfo
         run = await platform.get_execution(run_id)
     assert (run.attempt, run.error) == (3, None)
     assert ran == [1]
-    waits = [later - earlier for earlier, later in zip(tries, tries[1:], strict=False)]
+    waits = [later - earlier for earlier, later in pairwise(tries)]
     for wait, least in zip(waits, (0.1, 0.2, 0.3), strict=True):
         assert least <= wait < least + 2
 
@@ -212,6 +213,7 @@ async def test_excess_runs_execute_oldest_first(platform: Platform) -> None:
 @pytest.mark.needs("concurrency")
 async def test_a_parent_may_wait_for_nothing_it_holds_up(platform: Platform) -> None:
     """A workflow of one at a time that starts itself gets its turn once the parent has ended."""
+
     @create_workflow_job(name="main-job")
     async def main(input: int) -> str | None:
         return await trigger_workflow("narrow", input - 1) if input else None

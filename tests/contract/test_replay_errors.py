@@ -55,10 +55,7 @@ async def careless() -> Any:
         return "caught"
 
 
-workflows = [
-    create_workflow(name=name, main_job=job)
-    for name, job in (("plain", main), ("careless", careless))
-]
+workflows = [create_workflow(name=name, main_job=job) for name, job in (("plain", main), ("careless", careless))]
 retried = create_workflow(name="retried", main_job=main, retry_policy=RetryPolicy(max_retries=3))
 
 

@@ -164,7 +164,7 @@ async def test_arguments_that_are_not_json_start_nothing(platform: Platform, arg
         assert await all_runs(platform) == []
 
 
-ACCEPTED = {
+ACCEPTED: dict[str, object] = {
     "null": None,
     "exactly 1 MiB": "x" * (1024 * 1024 - 2),
     "nul": "\0",

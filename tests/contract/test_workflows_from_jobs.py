@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_resumed_run_has_started_its_child_once(platform: Platform) -> None:
-    """A child started before its parent failed is started by the first try only; the resumed parent gets the same ID."""
+    """A child started before its parent failed is started by the first try only; a resume gets the same ID."""
     child = echo_workflow()
     seen: list[str] = []
 

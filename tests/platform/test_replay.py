@@ -4,8 +4,9 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TypeVar
 
 import pytest
@@ -16,14 +17,12 @@ from gqlplugin.errors import JobFailedError
 from gqlplugin.execution import ExecutionStatus, JobExecution, JobStatus, WorkflowExecution
 from gqlplugin.identity import AuthInvoker
 from gqlplugin.platform.base import EnvValue, JobRuntime, RunnableJob, RunnableWorkflow
+from gqlplugin.platform.record import is_started_workflow, to_run_again
 from gqlplugin.platform.replay import (
     MAIN,
     ActiveJob,
     Replay,
     RunInterrupted,
-    is_started_workflow,
-    shown,
-    to_run_again,
 )
 
 R = TypeVar("R")
@@ -176,7 +175,9 @@ nodes: st.SearchStrategy[Node] = st.recursive(
 
 
 def said(outcome: JobExecution | None) -> tuple[JobStatus, str | None, str | None] | None:
-    return outcome and (outcome.status, outcome.result, outcome.error and outcome.error.message)
+    if outcome is None:
+        return None
+    return outcome.status, outcome.result, None if outcome.error is None else outcome.error.message
 
 
 @settings(max_examples=60, deadline=None)
@@ -241,64 +242,6 @@ def test_a_resume_runs_failures_again_and_nothing_that_succeeded(root: Node, dat
     assert len(recorder.started) == len(whole.started)
 
 
-def job(place: str, status: str, name: str = "node") -> JobExecution:
-    return JobExecution(
-        run_id="run",
-        place=place,
-        name=name,
-        stacked_name=f"at/{place}",
-        status=JobStatus(status),
-        input="null",
-        started_at=NOW,
-        finished_at=NOW + timedelta(seconds=1) if JobStatus(status).is_final else None,
-    )
-
-
-@pytest.mark.parametrize(
-    ("record", "expected"),
-    [
-        ({}, []),
-        ({"0": "FAILED"}, ["0"]),
-        ({"0": "RUNNING"}, ["0"]),
-        ({"0": "FAILED", "0.0": "SUCCESS"}, ["0"]),
-        ({"0": "FAILED", "0.0": "FAILED"}, ["0", "0.0"]),
-        ({"0": "FAILED", "0.0": "FAILED", "0.0.0": "FAILED"}, ["0", "0.0", "0.0.0"]),
-        ({"0": "FAILED", "0.0": "FAILED", "0.1": "SUCCESS"}, ["0"]),
-        ({"0": "FAILED", "0.0": "FAILED", "0.1": "FAILED"}, ["0", "0.1"]),
-        ({"0": "FAILED", "0.0": "SUCCESS", "0.0.0": "FAILED"}, ["0"]),
-        ({"0": "FAILED", "0.0": "FAILED", "0.0.0": "FAILED", "0.1": "SUCCESS"}, ["0"]),
-        ({"0": "FAILED", "0.9": "FAILED", "0.10": "FAILED"}, ["0", "0.10"]),
-        ({"0": "FAILED", "0.0": "SUCCESS", "0.0.1": "RUNNING"}, ["0", "0.0.1"]),
-    ],
-)
-def test_what_a_resume_forgets(record: dict[str, str], expected: list[str]) -> None:
-    """The failures that ended the run, from the main job down, and what was left running; handled ones stay."""
-    assert to_run_again([job(place, status) for place, status in reversed(record.items())]) == expected
-
-
-@pytest.mark.parametrize(
-    ("record", "expected"),
-    [
-        ({"0": "RUNNING"}, "RUNNING"),
-        ({"0": "RUNNING", "0.0": "RUNNING"}, "SUSPEND RUNNING"),
-        ({"0": "RUNNING", "0.0": "RUNNING", "0.0.0": "RUNNING"}, "SUSPEND SUSPEND RUNNING"),
-        ({"0": "RUNNING", "0.0": "SUCCESS", "0.1": "RUNNING"}, "SUSPEND SUCCESS RUNNING"),
-        ({"0": "RUNNING", "0.0": "FAILED"}, "RUNNING FAILED"),
-        ({"0": "SUCCESS", "0.0": "SUCCESS"}, "SUCCESS SUCCESS"),
-        ({"0": "SUCCESS", "0.0": "RUNNING"}, "SUCCESS FAILED"),
-    ],
-)
-def test_how_jobs_are_shown(record: dict[str, str], expected: str) -> None:
-    """A job that waits for one it triggered is SUSPEND; one that its caller gave up is FAILED, not running for ever."""
-    assert " ".join(one.status.value for one in shown([job(*one) for one in record.items()])) == expected
-
-
-def test_started_workflows_are_not_shown_as_jobs() -> None:
-    """The record of a workflow that a job started is no job of the run."""
-    record = [job("0", "SUCCESS"), job("0.0", "SUCCESS", "workflow:other"), job("0.1", "SUCCESS")]
-    assert [one.place for one in shown(record)] == ["0", "0.1"]
-
-
 def test_a_finished_main_job_answers_from_the_record() -> None:
     """A run whose main job is recorded runs nothing."""
     tree, recorder = Tree(Node()), Recorder()
@@ -325,10 +268,8 @@ def test_an_interruption_can_not_be_swallowed(swallows: str) -> None:
                         group.create_task(call)
             else:
                 for call in calls:
-                    try:
+                    with suppress(BaseException):
                         await call
-                    except BaseException:  # noqa: BLE001, S110, PERF203 - as careless bodies do
-                        pass
             return '"went on"'
 
     replay = Replay(RUN, tree, interrupted, {})

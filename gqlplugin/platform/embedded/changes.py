@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 
@@ -26,10 +26,11 @@ class Changes:
             if not self._waiting[run_id]:
                 del self._waiting[run_id]
 
-    def tell(self, run_ids: Collection[str] | None = None) -> None:
-        """These runs may have changed; None means any."""
+    def tell(self, touched: Callable[[], Collection[str] | None] = lambda: None) -> None:
+        """Some runs may have changed: those that `touched` names when somebody waits, or any."""
         if not self._waiting:
             return
+        run_ids = touched()
         for run_id in list(self._waiting) if run_ids is None else run_ids:
             for event in self._waiting.get(run_id, ()):
                 event.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from importlib.resources import files
 
 from gqlplugin.errors import FailedPreconditionError, PlatformUnavailableError
@@ -11,6 +12,7 @@ APPLICATION_ID = 0x67716C70
 SCHEMA_VERSION = 1
 MEMORY = ":memory:"
 BUSY_TIMEOUT_SECONDS = 5.0
+_BUSY_RETRY_SECONDS = 0.01
 
 
 def open_writer(path: str) -> sqlite3.Connection:
@@ -25,7 +27,7 @@ def open_writer(path: str) -> sqlite3.Connection:
         raise _unusable(path, error) from error
     try:
         _migrate(connection, path)  # first: the file of another application is left as it is
-        connection.execute("PRAGMA journal_mode = WAL")
+        _enter_wal(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA wal_autocheckpoint = 4000")
     except BaseException as error:
@@ -34,6 +36,20 @@ def open_writer(path: str) -> sqlite3.Connection:
             raise _unusable(path, error) from error
         raise
     return connection
+
+
+def _enter_wal(connection: sqlite3.Connection) -> None:
+    """Switch to WAL mode; SQLite does not wait by itself for another process that is opening or closing the file."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(_BUSY_RETRY_SECONDS)
+        else:
+            return
 
 
 def _unusable(path: str, error: sqlite3.Error) -> FailedPreconditionError:

@@ -99,7 +99,7 @@ def count_due(connection: sqlite3.Connection) -> Mapping[str, int]:
 
 def begin_again(connection: sqlite3.Connection, run: WorkflowExecution, forgotten: Collection[str]) -> None:
     """Note that a failed run runs again, and forget the failures that ended it."""
-    put_state(connection, state_row(run, due_at=None))
+    put_state(connection, state_row(run, ExecutionStatus.RUNNING))
     connection.executemany("DELETE FROM job WHERE run_id = ? AND place = ?", [(run.id, place) for place in forgotten])
 
 

@@ -65,7 +65,7 @@ class Journal:
             self.on_poll()
 
     def _committed(self, batch: Batch) -> None:
-        self.changes.tell(None if batch.writes_anything else batch.touched())
+        self.changes.tell(batch.touched)
 
     def _foreign_committed(self) -> None:
         self.changes.tell()

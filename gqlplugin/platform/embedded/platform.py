@@ -20,7 +20,7 @@ from gqlplugin.platform.embedded.recorder import JournalRecorder
 from gqlplugin.platform.embedded.runner import Runner
 from gqlplugin.platform.embedded.starts import Starts
 from gqlplugin.platform.embedded.worker import Worker
-from gqlplugin.platform.replay import shown
+from gqlplugin.platform.record import shown
 
 
 class EmbeddedPlatform:

@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 
 from gqlplugin.errors import PlatformUnavailableError
-from gqlplugin.execution import JobExecution, JobStatus, WorkflowExecution
+from gqlplugin.execution import ExecutionStatus, JobExecution, JobStatus, WorkflowExecution
 from gqlplugin.identity import AuthInvoker
 from gqlplugin.platform.embedded.rows import job_row, state_row
 from gqlplugin.platform.embedded.starts import Starts
@@ -123,6 +123,6 @@ class JournalRecorder:
         for job in jobs.values():
             self._writer.put_job(job_row(job.snapshot(JobStatus.RUNNING)))
             if job.place == MAIN:
-                self._writer.put_state(state_row(job.execution, due_at=None))
+                self._writer.put_state(state_row(job.execution, ExecutionStatus.RUNNING, started_at=job.started_at))
         if jobs:
             self._writer.flush()

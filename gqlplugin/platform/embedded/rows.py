@@ -70,17 +70,27 @@ def run_row(run: WorkflowExecution, *, due_at: datetime | None) -> Row:
     )
 
 
-def state_row(run: WorkflowExecution, *, due_at: datetime | None) -> Row:
-    """What changes of a run, in the order of `STATE_COLUMNS`."""
+def state_row(
+    run: WorkflowExecution,
+    status: ExecutionStatus,
+    *,
+    attempt: int | None = None,
+    output: str | None = None,
+    error: ExecutionError | None = None,
+    due_at: datetime | None = None,
+    started_at: datetime | None = None,
+    finished_at: datetime | None = None,
+) -> Row:
+    """What changes of a run, in the order of `STATE_COLUMNS`; its attempt and its first start stay by themselves."""
     return (
         run.id,
-        run.status.value,
-        run.output,
-        _dump_error(run.error),
-        run.attempt,
+        status.value,
+        output,
+        _dump_error(error),
+        run.attempt if attempt is None else attempt,
         _optional(due_at),
-        _optional(run.started_at),
-        _optional(run.finished_at),
+        _optional(run.started_at or started_at),
+        _optional(finished_at),
     )
 
 

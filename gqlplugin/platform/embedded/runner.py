@@ -7,7 +7,6 @@ import logging
 from collections import Counter
 from collections.abc import Mapping
 from contextvars import Context, copy_context
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -17,9 +16,10 @@ from gqlplugin.platform.base import Definitions
 from gqlplugin.platform.embedded.due import Due, DueRun, begin_again, count_due, find_due, recover
 from gqlplugin.platform.embedded.reader import Reader
 from gqlplugin.platform.embedded.recorder import JournalRecorder
-from gqlplugin.platform.embedded.rows import job_row, state_row
+from gqlplugin.platform.embedded.rows import Row, job_row, state_row
 from gqlplugin.platform.embedded.writer import Writer
-from gqlplugin.platform.replay import Replay, RunInterrupted, to_run_again
+from gqlplugin.platform.record import to_run_again
+from gqlplugin.platform.replay import Replay, RunInterrupted
 
 _logger = logging.getLogger("gqlplugin.embedded")
 
@@ -167,8 +167,7 @@ class Runner:
             return
         if run.status in _AGAIN:
             forgotten = to_run_again(record.values())
-            running = replace(run, status=ExecutionStatus.RUNNING)
-            await self._writer.call(partial(begin_again, run=running, forgotten=forgotten))
+            await self._writer.call(partial(begin_again, run=run, forgotten=forgotten))
             record = {place: job for place, job in record.items() if place not in forgotten}
         self._launch(run, record)
 
@@ -179,8 +178,7 @@ class Runner:
         return free if policy is None else min(free, policy.max_concurrent_executions - self._per_workflow[name])
 
     def _launch(self, run: WorkflowExecution, record: Mapping[str, JobExecution]) -> None:
-        running = replace(run, status=ExecutionStatus.RUNNING, started_at=run.started_at or datetime.now(UTC))
-        replay = Replay(running, self._definitions, self._recorder, record)
+        replay = Replay(run, self._definitions, self._recorder, record)
         context = self._context.copy()
         task = asyncio.get_running_loop().create_task(self._run(replay), context=context)
         self._active[run.id] = task, replay
@@ -208,13 +206,12 @@ class Runner:
 
     async def _conclude(self, run: WorkflowExecution, outcome: JobExecution, policy: RetryPolicy | None) -> None:
         """Write the outcome of the main job and of the run, in one transaction."""
-        final, due_at = _final(run, outcome, policy)
         self._recorder.ended(outcome)
         self._writer.put_job(job_row(outcome))
-        self._writer.put_state(state_row(final, due_at=due_at))
+        self._writer.put_state(_state_after(run, outcome, policy))
         await self._writer.commit()
-        if due_at is not None:
-            self.wake()
+        if outcome.status is JobStatus.FAILED:
+            self.wake()  # a retry may be due
 
     def _release(self, run: WorkflowExecution) -> None:
         del self._active[run.id]
@@ -225,23 +222,27 @@ class Runner:
             self.wake()
 
 
-def _final(
-    run: WorkflowExecution, outcome: JobExecution, policy: RetryPolicy | None
-) -> tuple[WorkflowExecution, datetime | None]:
-    """The run after its main job's outcome, and when it is to be tried again, if it is."""
-    if outcome.status is JobStatus.SUCCESS:
-        done = replace(
-            run, status=ExecutionStatus.SUCCESS, output=outcome.result, error=None, finished_at=outcome.finished_at
-        )
-        return done, None
+def _state_after(run: WorkflowExecution, outcome: JobExecution, policy: RetryPolicy | None) -> Row:
+    """The state of a run after its main job's outcome."""
     if policy is not None and run.attempt < policy.max_retries and _may_retry(outcome):
-        attempt = run.attempt + 1
-        waiting = replace(run, status=ExecutionStatus.PENDING_RETRY, attempt=attempt, error=outcome.error)
-        return waiting, datetime.now(UTC) + policy.backoff(attempt)
-    failed = replace(run, status=ExecutionStatus.FAILED, error=outcome.error, finished_at=outcome.finished_at)
-    return failed, None
+        return state_row(
+            run,
+            ExecutionStatus.PENDING_RETRY,
+            attempt=run.attempt + 1,
+            error=outcome.error,
+            due_at=datetime.now(UTC) + policy.backoff(run.attempt + 1),
+            started_at=outcome.started_at,
+        )
+    return state_row(
+        run,
+        ExecutionStatus(outcome.status),
+        output=outcome.result,
+        error=outcome.error,
+        started_at=outcome.started_at,
+        finished_at=outcome.finished_at,
+    )
 
 
 def _may_retry(outcome: JobExecution) -> bool:
-    """Whether another try can end otherwise: not when the definitions themselves are wrong."""
-    return outcome.error is None or outcome.error.code not in _NOT_RETRIED
+    """Whether it failed, and another try can end otherwise: not when the definitions themselves are wrong."""
+    return outcome.error is not None and outcome.error.code not in _NOT_RETRIED

@@ -28,7 +28,7 @@ _ROWS_PER_STATEMENT = 200
 class Batch:
     """What one transaction writes. A later row for the same run or job replaces an earlier one."""
 
-    __slots__ = ("calls", "jobs", "runs", "states", "thens", "waiters", "writes_anything")
+    __slots__ = ("calls", "jobs", "may_touch_any", "polls", "runs", "states", "thens", "waiters")
 
     def __init__(self) -> None:
         self.runs: list[Row] = []
@@ -37,15 +37,20 @@ class Batch:
         self.calls: list[tuple[Callable[[sqlite3.Connection], Any], asyncio.Future[Any]]] = []
         self.thens: list[Callable[[Sequence[Any]], None]] = []
         self.waiters: list[asyncio.Future[None]] = []
-        self.writes_anything = False
+        self.polls = False
+        self.may_touch_any = False
 
     def is_empty(self) -> bool:
         """Whether there is nothing to write and nobody to tell."""
-        return not (self.runs or self.states or self.jobs or self.calls or self.waiters)
+        return not (self.writes() or self.waiters or self.polls)
 
-    def touched(self) -> set[str]:
-        """The runs it changes, as far as that can be told."""
-        return {*self.states, *(run_id for run_id, _ in self.jobs)}
+    def writes(self) -> bool:
+        """Whether it takes a transaction."""
+        return bool(self.runs or self.states or self.jobs or self.calls)
+
+    def touched(self) -> set[str] | None:
+        """The runs it changes; None when that can't be told."""
+        return None if self.may_touch_any else {*self.states, *(run_id for run_id, _ in self.jobs)}
 
 
 class Writer:
@@ -125,15 +130,15 @@ class Writer:
             index = len(self._batch.calls)
             self._batch.thens.append(lambda results: _tell(then, results[index]))
         self._batch.calls.append((function, result))
-        self._batch.writes_anything |= writes
+        self._batch.may_touch_any |= writes
         self.flush()
         return result
 
     def poll(self) -> None:
-        """Look whether another process has written to the file, as every transaction does."""
-        if not self._busy and not self._closed:
-            self._busy = True
-            self._handed_over.put(Batch())
+        """Look whether another process has written to the file."""
+        if not self._closed:
+            self._batch.polls = True
+            self.flush()
 
     def flush(self) -> None:
         """Hand the batch over at the end of this turn of the loop, or when the previous one is durable."""
@@ -160,7 +165,7 @@ class Writer:
 
     def _done(self, batch: Batch, results: Sequence[Any], error: Exception | None, version: int | None) -> None:
         self._busy = False
-        if version != self._version:
+        if batch.polls and version != self._version:
             self._version = version
             self._on_foreign_commit()
         for waiter in batch.waiters:
@@ -180,14 +185,15 @@ class Writer:
             results: list[Any] = [None] * len(batch.calls)
             error: Exception | None = None
             try:
-                if not batch.is_empty():
+                if batch.writes():
                     results = _write(self._connection, batch)
             except Exception as failure:
                 _logger.exception("A transaction of %d runs and %d jobs failed", len(batch.runs), len(batch.jobs))
                 error = unavailable().with_traceback(None)
                 error.__cause__ = failure
             try:
-                self._loop.call_soon_threadsafe(self._done, batch, results, error, self._data_version())
+                version = self._data_version() if batch.polls else None
+                self._loop.call_soon_threadsafe(self._done, batch, results, error, version)
             except RuntimeError:  # the loop was closed under us: nobody is left to be told
                 break
         self._connection.close()

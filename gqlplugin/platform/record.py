@@ -1,0 +1,58 @@
+"""What the record of a run says: which of it to forget before another try, and how callers see it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from gqlplugin.execution import ExecutionError, JobExecution, JobStatus, by_place
+
+
+def started_name(workflow_name: str) -> str:
+    """The name under which a started workflow is recorded; no job can have it."""
+    return f"workflow:{workflow_name}"
+
+
+def is_started_workflow(job: JobExecution) -> bool:
+    """Whether a record stands for a workflow that a job started, not for a job."""
+    return job.name.startswith("workflow:")
+
+
+def to_run_again(record: Iterable[JobExecution]) -> list[str]:
+    """The places to forget before a failed run is tried again.
+
+    Those are the failures that ended the run: a failed job whose caller failed right after it. A failure that its
+    caller handled, and went on to trigger something else or succeeded, stays: forgetting it would change the caller's
+    way. What succeeded stays in any case.
+    """
+    jobs = {job.place: job for job in sorted(record, key=by_place)}
+    forgotten: list[str] = []
+    for place, job in jobs.items():
+        if job.status is JobStatus.SUCCESS:
+            continue
+        parent, _, step = place.rpartition(".")
+        is_last = f"{parent}.{int(step) + 1}" not in jobs
+        if not parent or job.status is JobStatus.RUNNING or (parent in forgotten and is_last):
+            forgotten.append(place)
+    return forgotten
+
+
+def shown(record: Sequence[JobExecution]) -> list[JobExecution]:
+    """The jobs of a record as a caller sees them.
+
+    The starts of other workflows are left out, and a running job that waits for one it triggered is SUSPEND. One whose
+    caller has ended was given up by it, under a time limit perhaps.
+    """
+    ends = {job.place: job.finished_at for job in record if job.status.is_final}
+    waiting = {job.place.rpartition(".")[0] for job in record if job.status is JobStatus.RUNNING}
+    return [_shown(job, waiting, ends) for job in record if not is_started_workflow(job)]
+
+
+def _shown(job: JobExecution, waiting: Collection[str], ends: Mapping[str, datetime | None]) -> JobExecution:
+    if job.status is not JobStatus.RUNNING:
+        return job
+    if (caller := job.place.rpartition(".")[0]) in ends:
+        error = ExecutionError("JOB_GIVEN_UP", f"Job {job.stacked_name!r} was given up by its caller.")
+        return replace(job, status=JobStatus.FAILED, error=error, finished_at=ends[caller])
+    return replace(job, status=JobStatus.SUSPEND) if job.place in waiting else job

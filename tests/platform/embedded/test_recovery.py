@@ -1,0 +1,238 @@
+"""What a restart finds in the file, and what waits in it."""
+
+import asyncio
+import gc
+import tracemalloc
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from gqlplugin.execution import ConcurrencyPolicy, ExecutionStatus, RetryPolicy
+from gqlplugin.job import JobContext, create_workflow_job
+from gqlplugin.platform.embedded import EmbeddedPlatform
+from gqlplugin.workflow import create_workflow
+from tests.contract.support import all_runs, ended, failed, in_status, output_of, until
+from tests.platform.embedded.support import executing, logged, query, workflow_of
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_restart_finishes_everything_that_had_begun_or_waited(tmp_path: Path) -> None:
+    """What an earlier life left RUNNING, PENDING or PENDING_RESUME ends, and no recorded job runs again."""
+    path = tmp_path / "journal.sqlite"
+    ran: Counter[str] = Counter()
+    healthy = False
+
+    @create_workflow_job(name="step-job")
+    async def step(input: str) -> None:
+        ran[f"step {input}"] += 1
+
+    @create_workflow_job(name="main-job")
+    async def main(input: str) -> str:
+        ran[input] += 1
+        await step.trigger(input)
+        if input == "running" and not healthy:
+            await asyncio.Event().wait()
+        if input == "failing" and not healthy:
+            raise RuntimeError
+        return input
+
+    policy = RetryPolicy(max_retries=3, initial_backoff=timedelta(hours=1), max_backoff=timedelta(hours=1))
+    narrow = create_workflow(name="narrow", main_job=main, concurrency_policy=ConcurrencyPolicy(1))
+    plain = create_workflow(name="plain", main_job=main)
+    retried = create_workflow(name="retried", main_job=main, retry_policy=policy)
+    platform = EmbeddedPlatform(path, shutdown_grace=timedelta(0))
+    async with platform:
+        async with executing(platform, narrow, plain, retried):
+            running, pending = await narrow.trigger("running"), await narrow.trigger("pending")
+            resumed, waiting = await plain.trigger("failing"), await retried.trigger("failing")
+            await failed(platform, resumed)
+            await in_status(platform, waiting, ExecutionStatus.PENDING_RETRY)
+            await in_status(platform, running, ExecutionStatus.RUNNING)
+        await platform.resume(resumed)
+    statuses = dict(query(path, "SELECT id, status FROM run"))
+    assert statuses == {
+        running: "RUNNING",
+        pending: "PENDING",
+        resumed: "PENDING_RESUME",
+        waiting: "PENDING_RETRY",
+    }
+    healthy = True
+    async with executing(platform := EmbeddedPlatform(path), narrow, plain, retried):
+        for run_id in (running, pending, resumed):
+            assert (await ended(platform, run_id)).status is ExecutionStatus.SUCCESS
+        assert (await platform.get_execution(waiting)).status is ExecutionStatus.PENDING_RETRY
+    assert ran == {
+        "running": 2,
+        "step running": 1,
+        "pending": 1,
+        "step pending": 1,
+        "failing": 3,
+        "step failing": 2,
+    }
+
+
+async def test_a_backlog_beyond_the_slots_is_worked_off_oldest_first(tmp_path: Path) -> None:
+    """Two hundred runs wait in the file for five slots: never more than five at once, and all end, in order."""
+    path = tmp_path / "journal.sqlite"
+    order: list[int] = []
+    now, peak = 0, 0
+
+    @create_workflow_job(name="main-job")
+    async def main(input: int) -> int:
+        nonlocal now, peak
+        order.append(input)
+        now += 1
+        peak = max(peak, now)
+        await asyncio.sleep(0)
+        now -= 1
+        return input
+
+    one, two = (create_workflow(name=name, main_job=main) for name in ("one-workflow", "two-workflow"))
+    platform = EmbeddedPlatform(path, max_concurrent_runs=5)
+    async with platform:
+        for number in range(200):
+            await (two if number == 3 else one).trigger(number)
+        async with executing(platform, one, two):
+            tasks = len(asyncio.all_tasks())
+
+            async def all_ended() -> bool:
+                assert len(asyncio.all_tasks()) <= tasks + 5
+                return not [run for run in await all_runs(platform) if not run.status.is_final]
+
+            await until(all_ended)
+    assert peak == 5
+    assert sorted(order) == list(range(200))
+    assert order.index(3) < 15
+
+
+async def test_runs_that_wait_hold_no_task(tmp_path: Path) -> None:
+    """Runs that are queued or back off are rows in the file: no task of the loop is theirs."""
+    path = tmp_path / "journal.sqlite"
+    release = asyncio.Event()
+
+    @create_workflow_job(name="waits-job")
+    async def waits() -> None:
+        await release.wait()
+
+    @create_workflow_job(name="fails-job")
+    async def fails() -> None:
+        raise RuntimeError
+
+    policy = RetryPolicy(max_retries=1, initial_backoff=timedelta(hours=1), max_backoff=timedelta(hours=1))
+    narrow = create_workflow(name="narrow", main_job=waits, concurrency_policy=ConcurrencyPolicy(1))
+    retried = create_workflow(name="retried", main_job=fails, retry_policy=policy)
+    async with executing(platform := EmbeddedPlatform(path), narrow, retried):
+        before = len(asyncio.all_tasks())
+        queued = [await narrow.trigger() for _ in range(100)]
+        backing_off = [await retried.trigger() for _ in range(50)]
+        for run_id in backing_off:
+            await in_status(platform, run_id, ExecutionStatus.PENDING_RETRY)
+        assert len(asyncio.all_tasks()) == before + 1
+        release.set()
+        assert (await ended(platform, queued[-1])).status is ExecutionStatus.SUCCESS
+
+
+async def test_runs_that_have_ended_hold_no_memory(tmp_path: Path) -> None:
+    """A process that has executed many runs is no larger for them."""
+
+    @create_workflow_job(name="main-job")
+    async def main() -> None:
+        return None
+
+    quick = workflow_of(main)
+    async with executing(platform := EmbeddedPlatform(tmp_path / "journal.sqlite"), quick):
+
+        async def growth_of(count: int) -> int:
+            gc.collect()
+            before, _ = tracemalloc.get_traced_memory()
+            run_ids = await asyncio.gather(*(quick.trigger() for _ in range(count)))
+            for run_id in run_ids:
+                await ended(platform, run_id)
+            del run_ids, run_id
+            gc.collect()
+            return tracemalloc.get_traced_memory()[0] - before
+
+        tracemalloc.start()
+        try:
+            growths = [await growth_of(300) for _ in range(5)]
+        finally:
+            tracemalloc.stop()
+    assert min(growths) < 300 * 40, "the ID of a run alone takes twice as much"
+
+
+async def test_a_workflow_that_was_removed_leaves_its_runs_untouched(tmp_path: Path) -> None:
+    """Runs of a workflow that the app no longer has wait in the file, and the log says how many of which."""
+    path = tmp_path / "journal.sqlite"
+
+    @create_workflow_job(name="main-job")
+    async def main() -> str:
+        return "done"
+
+    old, new = (create_workflow(name=name, main_job=main) for name in ("old-workflow", "new-workflow"))
+    async with EmbeddedPlatform(path):
+        pending = [await old.trigger() for _ in range(3)]
+    with logged() as lines:
+        async with executing(platform := EmbeddedPlatform(path), new):
+            assert await output_of(platform, await new.trigger()) == "done"
+            assert {(await platform.get_execution(run_id)).status for run_id in pending} == {ExecutionStatus.PENDING}
+    assert [line for line in lines if "old-workflow" in line and "3" in line]
+    async with executing(platform := EmbeddedPlatform(path), old, new):
+        for run_id in pending:
+            assert await output_of(platform, run_id) == "done"
+
+
+@pytest.mark.parametrize("key", [None, "a-key"])
+async def test_a_cancelled_start_exists_or_not_and_if_so_runs(tmp_path: Path, key: str | None) -> None:
+    """A start whose caller hangs up at any moment is lost or runs to its end; it is never there and forgotten."""
+
+    @create_workflow_job(name="main-job")
+    async def main(input: int) -> int:
+        return input
+
+    quick = workflow_of(main)
+    async with executing(platform := EmbeddedPlatform(tmp_path / "journal.sqlite"), quick):
+        for turns in range(8):
+            starts = [
+                asyncio.create_task(quick.trigger(number, idempotency_key=key and f"{key}-{turns}-{number}"))
+                for number in range(5)
+            ]
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            for start in starts:
+                start.cancel()
+            await asyncio.gather(*starts, return_exceptions=True)
+        assert await output_of(platform, await quick.trigger(99)) == 99
+        runs = await all_runs(platform)
+        assert len(runs) > 1
+        for run in runs:
+            assert await output_of(platform, run.id) is not None
+
+
+async def test_a_job_that_logs_after_its_end_does_not_undo_it(tmp_path: Path) -> None:
+    """A task left behind that logs in an ended job's name changes nothing in the file."""
+    path = tmp_path / "journal.sqlite"
+    release, logged_late = asyncio.Event(), asyncio.Event()
+    tasks: list[asyncio.Task[None]] = []
+
+    @create_workflow_job(name="main-job")
+    async def main(input: None, ctx: JobContext) -> None:
+        async def late() -> None:
+            await release.wait()
+            ctx.log.info("late")
+            ctx.progress(0.1)
+            await asyncio.sleep(0.1)  # twice as long as a note may take to be written
+            logged_late.set()
+
+        tasks.append(asyncio.create_task(late()))
+
+    loose = workflow_of(main)
+    async with executing(platform := EmbeddedPlatform(path), loose):
+        run_id = await loose.trigger()
+        await ended(platform, run_id)
+        release.set()
+        await logged_late.wait()
+        assert (await platform.get_execution(run_id)).status is ExecutionStatus.SUCCESS
+    assert query(path, "SELECT status FROM run UNION ALL SELECT status FROM job") == [("SUCCESS",), ("SUCCESS",)]

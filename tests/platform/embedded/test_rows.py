@@ -1,0 +1,116 @@
+"""Records survive the way into the file and back, whatever they hold."""
+
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gqlplugin.execution import (
+    ExecutionError,
+    ExecutionStatus,
+    JobExecution,
+    JobStatus,
+    Progress,
+    WorkflowExecution,
+)
+from gqlplugin.identity import AuthInvoker, User
+from gqlplugin.platform.embedded.rows import (
+    from_microseconds,
+    is_storable,
+    job_row,
+    run_row,
+    to_job,
+    to_microseconds,
+    to_run,
+)
+
+moments = st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - bounds
+any_text = st.text(st.characters(exclude_categories=[]))
+plain_text = st.text()
+json_values: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | any_text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(any_text, inner, max_size=3),
+    max_leaves=5,
+)
+errors = st.builds(ExecutionError, any_text, any_text, st.none() | any_text)
+users = st.just(User()) | st.builds(
+    User,
+    plain_text,
+    st.sampled_from(["user", "machine_user", ""]),
+    any_text,
+    st.none() | st.dictionaries(any_text, json_values, max_size=3),
+    st.lists(any_text, max_size=3).map(tuple),
+)
+
+runs = st.builds(
+    WorkflowExecution,
+    id=plain_text,
+    workflow_name=plain_text,
+    status=st.sampled_from(ExecutionStatus),
+    input=plain_text,
+    created_at=moments,
+    caller=users,
+    invoker=st.none() | st.builds(AuthInvoker, any_text, any_text),
+    output=st.none() | plain_text,
+    error=st.none() | errors,
+    attempt=st.integers(0, 10),
+    depth=st.integers(0, 10),
+    started_at=st.none() | moments,
+    finished_at=st.none() | moments,
+)
+jobs = st.builds(
+    JobExecution,
+    run_id=plain_text,
+    place=plain_text,
+    name=plain_text,
+    stacked_name=plain_text,
+    status=st.sampled_from(JobStatus),
+    input=plain_text,
+    started_at=moments,
+    result=st.none() | plain_text,
+    error=st.none() | errors,
+    logs=st.lists(any_text, max_size=3).map(tuple),
+    progress=st.none() | st.builds(Progress, st.floats(0, 1), st.none() | any_text),
+    finished_at=st.none() | moments,
+)
+
+
+def through_sqlite(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The row as SQLite gives it back."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        marks = ", ".join("?" * len(row))
+        found: tuple[Any, ...] = connection.execute(f"SELECT {marks}", row).fetchone()
+        return found
+
+
+@given(run=runs)
+def test_a_run_comes_back_as_it_was(run: WorkflowExecution) -> None:
+    """Every field of a run, to the microsecond, with any characters in what callers and jobs say."""
+    assert to_run(through_sqlite(run_row(run, due_at=None)), None) == run
+
+
+@given(job=jobs)
+def test_a_job_comes_back_as_it_was(job: JobExecution) -> None:
+    """Every field of a job, to the microsecond, with any characters in errors and logs."""
+    assert to_job(through_sqlite(job_row(job))) == job
+
+
+@given(moment=moments)
+def test_a_moment_comes_back_as_it_was(moment: datetime) -> None:
+    """Microseconds are kept exactly, and sort as the moments do."""
+    assert from_microseconds(to_microseconds(moment)) == moment
+    assert to_microseconds(moment + timedelta(microseconds=1)) == to_microseconds(moment) + 1
+
+
+@given(text=any_text)
+def test_storable_is_what_sqlite_takes(text: str) -> None:
+    """`is_storable` tells exactly which texts SQLite can be given."""
+    try:
+        through_sqlite((text,))
+    except UnicodeEncodeError:
+        assert not is_storable(text)
+    else:
+        assert is_storable(text)
