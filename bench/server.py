@@ -5,6 +5,7 @@ One uvicorn process with uvloop and httptools, which also runs the jobs.
 
 from __future__ import annotations
 
+import gc
 import socket
 import sys
 import time
@@ -29,6 +30,7 @@ async def _cpu(_: Request) -> PlainTextResponse:
 def main(path: str) -> None:
     """Serve the shop with a journal at a path."""
     asgi = create_asgi(app, EmbeddedPlatform(path), routes=[Route(CPU_PATH, _cpu)])
+    gc.freeze()  # as any server should, once it has loaded what it needs: both peers are served by this one
     listener = socket.create_server(("127.0.0.1", 0), backlog=256)
     sys.stdout.write(f"{listener.getsockname()[1]}\n")
     sys.stdout.flush()

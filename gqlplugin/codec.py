@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Generic, TypeVar, get_args
 
 from pydantic import AliasChoices, AliasPath, BaseModel, TypeAdapter, ValidationError
@@ -12,6 +13,8 @@ from typing_extensions import TypeForm
 from gqlplugin.errors import FieldProblem, InvalidInputError
 
 T = TypeVar("T")
+
+_MAY_BE_NON_FINITE = re.compile(rb"null|NaN|Infinity")
 
 
 class NotJsonError(ValueError):
@@ -45,7 +48,8 @@ class JsonCodec(Generic[T]):
             text = self.adapter.serializer.to_json(value, by_alias=True, warnings="error")
         except PydanticSerializationError as error:
             raise NotJsonError(_reason(error)) from error
-        self._refuse_non_finite(text, value)
+        if _MAY_BE_NON_FINITE.search(text):
+            self._refuse_non_finite(text, value)
         return text.decode()
 
     def _refuse_non_finite(self, text: bytes, value: T) -> None:

@@ -121,9 +121,9 @@ class ConcurrencyPolicy:
             raise ValueError(f"max_concurrent_executions must be from 1 to 1000, not {self.max_concurrent_executions}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen, which would take three times as long to make, on the hot path
 class WorkflowExecution:
-    """A run of a workflow.
+    """A run of a workflow, as it was when it was read: changing this changes nothing.
 
     Attributes:
         id: A UUID, version 7: it sorts by time of start.
@@ -151,9 +151,9 @@ class WorkflowExecution:
     finished_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen, as above
 class JobExecution:
-    """A job within a run.
+    """A job within a run, as it was when it was read.
 
     Attributes:
         place: Where it was triggered: "0" is the main job, "0.2" the third job that the main job triggered.
