@@ -138,7 +138,7 @@ class Platform(Protocol):
         """A page of runs, newest first.
 
         Raises:
-            InvalidInputError: `after` is not a cursor of this platform.
+            InvalidInputError: `after` is not a cursor of this platform, or `first` is not from 1 to 1000.
         """
         ...
 
@@ -156,6 +156,7 @@ class Platform(Protocol):
 
         Raises:
             NotFoundError: There is no such run.
+            PlatformUnavailableError: The platform is being closed.
         """
         ...
 

@@ -150,11 +150,19 @@ async def test_a_bad_cursor_is_refused(platform: Platform, cursor: str) -> None:
 
 
 async def test_a_page_may_be_larger_than_what_there_is(platform: Platform) -> None:
-    """Asking for a million runs of three is a page of three."""
+    """Asking for a thousand runs of three is a page of three."""
     async with executing(platform, echo_workflow()):
         for _ in range(3):
             await platform.start_workflow("echo-it", "1", caller=ALICE)
         for where in (EVERYTHING, ExecutionFilter(caller_id="alice")):
-            page = await platform.list_executions(where, first=1_000_000)
+            page = await platform.list_executions(where, first=1000)
             assert len(page.executions) == 3
             assert not page.has_next
+
+
+@pytest.mark.parametrize("first", [-1, 0, 1001, 10**6])
+async def test_a_page_of_an_impossible_size_is_refused(platform: Platform, first: int) -> None:
+    """A page has 1 to 1000 runs."""
+    async with executing(platform, echo_workflow()):
+        with pytest.raises(InvalidInputError, match="from 1 to 1000"):
+            await platform.list_executions(EVERYTHING, first=first)

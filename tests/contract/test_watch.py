@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from gqlplugin.errors import NotFoundError
+from gqlplugin.errors import NotFoundError, PlatformUnavailableError
 from gqlplugin.execution import ExecutionStatus
 from gqlplugin.job import JobContext, create_workflow_job
 from gqlplugin.platform.base import Platform
@@ -149,3 +149,16 @@ async def test_a_resumed_run_can_be_watched_to_its_new_end(platform: Platform) -
             await failed(platform, run_id)
             await platform.resume(run_id)
         assert await output_of(platform, run_id) == 20
+
+
+async def test_a_watch_ends_when_the_platform_is_closed(platform: Platform) -> None:
+    """Who still watches when the platform is closed is told that it can't answer, and does not wait for ever."""
+    waiting = echo_workflow()
+    async with platform, asyncio.timeout(PATIENCE_SECONDS):
+        run_id = await waiting.trigger("x")
+        watch = platform.watch(run_id)
+        assert (await anext(watch)).status is ExecutionStatus.PENDING
+        rest = asyncio.ensure_future(anext(watch))
+        await asyncio.sleep(0)
+    with pytest.raises(PlatformUnavailableError):
+        await rest

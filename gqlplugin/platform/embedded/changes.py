@@ -9,9 +9,14 @@ from contextlib import contextmanager
 
 
 class Changes:
-    """Tells those who wait for a run that it may have changed."""
+    """Tells those who wait for a run that it may have changed.
+
+    Attributes:
+        closed: Whether the journal is being closed, so that nobody need wait any longer.
+    """
 
     def __init__(self) -> None:
+        self.closed = False
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
     @contextmanager
@@ -25,6 +30,11 @@ class Changes:
             self._waiting[run_id].discard(event)
             if not self._waiting[run_id]:
                 del self._waiting[run_id]
+
+    def close(self) -> None:
+        """There will be no more changes to be told of: wake everybody up."""
+        self.closed = True
+        self.tell()
 
     def tell(self, touched: Callable[[], Collection[str] | None] = lambda: None) -> None:
         """Some runs may have changed: those that `touched` names when somebody waits, or any."""

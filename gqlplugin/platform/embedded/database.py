@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
+from contextlib import suppress
 from importlib.resources import files
 
 from gqlplugin.errors import FailedPreconditionError, PlatformUnavailableError
@@ -21,6 +23,7 @@ def open_writer(path: str) -> sqlite3.Connection:
     Raises:
         FailedPreconditionError: The file can't be used as a journal; the message says why.
     """
+    _create(path)
     try:
         connection = _connect(path)
     except sqlite3.Error as error:
@@ -36,6 +39,13 @@ def open_writer(path: str) -> sqlite3.Connection:
             raise _unusable(path, error) from error
         raise
     return connection
+
+
+def _create(path: str) -> None:
+    """Make the file for its owner alone, if it isn't there: it holds what callers sent. SQLite says what is wrong."""
+    if path != MEMORY:
+        with suppress(OSError):
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def _enter_wal(connection: sqlite3.Connection) -> None:

@@ -54,6 +54,7 @@ class Journal:
         """Write what is left, and let go of the file."""
         if self._timer is not None:
             self._timer.cancel()
+        self.changes.close()
         with suppress(PlatformUnavailableError):  # logged by the writer; the file is let go of all the same
             await self.writer.close()
         await asyncio.to_thread(self.reader.close)

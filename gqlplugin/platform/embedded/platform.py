@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -9,10 +10,11 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Self
 
-from gqlplugin.errors import FailedPreconditionError, NotFoundError, UnsupportedError
+from gqlplugin.errors import FailedPreconditionError, InvalidInputError, NotFoundError, UnsupportedError
 from gqlplugin.execution import ExecutionFilter, ExecutionPage, JobExecution, WorkflowExecution
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.base import Binding, Definitions, bind, find_binding
+from gqlplugin.platform.embedded.database import unavailable
 from gqlplugin.platform.embedded.due import resume
 from gqlplugin.platform.embedded.journal import Journal
 from gqlplugin.platform.embedded.reader import find_jobs, find_page, find_run
@@ -21,6 +23,8 @@ from gqlplugin.platform.embedded.runner import Runner
 from gqlplugin.platform.embedded.starts import Starts
 from gqlplugin.platform.embedded.worker import Worker
 from gqlplugin.platform.record import shown
+
+MAX_PAGE = 1000
 
 
 class EmbeddedPlatform:
@@ -61,6 +65,7 @@ class EmbeddedPlatform:
         self._retention = retention
         self._key_ttl = idempotency_key_ttl
         self._max_arg_bytes = max_arg_bytes
+        self._opening = asyncio.Lock()
         self._exits: list[AsyncExitStack] = []
         self._journal: Journal | None = None
         self._starts: Starts | None = None
@@ -70,7 +75,7 @@ class EmbeddedPlatform:
         return f"<EmbeddedPlatform {self._path!r}>"
 
     async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as stack:
+        async with self._opening, AsyncExitStack() as stack:
             if self._journal is None:
                 await self._open()
                 stack.push_async_callback(self._close)
@@ -134,6 +139,8 @@ class EmbeddedPlatform:
     async def list_executions(self, where: ExecutionFilter, *, first: int, after: str | None = None) -> ExecutionPage:
         """A page of runs; see `Platform.list_executions`."""
         journal, _ = self._opened()
+        if not 1 <= first <= MAX_PAGE:
+            raise InvalidInputError(f"`first` must be from 1 to {MAX_PAGE}, not {first}.")
         return await journal.reader.read(partial(find_page, where=where, first=first, after=after))
 
     async def resume(self, run_id: str) -> None:
@@ -156,6 +163,8 @@ class EmbeddedPlatform:
                     yield run
                 else:
                     await changed.wait()
+                if journal.changes.closed:
+                    raise unavailable()
 
     async def _open(self) -> None:
         self._journal = await Journal.open(self._path)

@@ -7,14 +7,12 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-import anyio
-import anyio.to_thread
-
 from gqlplugin.errors import PlatformUnavailableError
 from gqlplugin.execution import ExecutionStatus, JobExecution, JobStatus, WorkflowExecution
 from gqlplugin.identity import AuthInvoker
 from gqlplugin.platform.embedded.rows import job_row, state_row
 from gqlplugin.platform.embedded.starts import Starts
+from gqlplugin.platform.embedded.threads import DaemonThreads
 from gqlplugin.platform.embedded.writer import Writer
 from gqlplugin.platform.replay import MAIN, ActiveJob, RunInterrupted
 
@@ -33,7 +31,7 @@ class JournalRecorder:
     def __init__(self, writer: Writer, starts: Starts, *, threads: int) -> None:
         self._writer = writer
         self._starts = starts
-        self._limiter = anyio.CapacityLimiter(threads)
+        self._threads = DaemonThreads(threads)
         self._fresh: dict[tuple[str, str], ActiveJob] = {}
         self._aged: dict[tuple[str, str], ActiveJob] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -83,7 +81,7 @@ class JournalRecorder:
 
     async def run_sync(self, call: Callable[[], R]) -> R:
         """Run a call that blocks in one of a bounded number of threads."""
-        return await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=self._limiter)
+        return await self._threads.run(call)
 
     def ended(self, job: JobExecution) -> None:
         """Write no more states of a running job: its outcome is about to be written."""

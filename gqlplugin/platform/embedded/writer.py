@@ -169,10 +169,10 @@ class Writer:
             self._version = version
             self._on_foreign_commit()
         for waiter in batch.waiters:
-            _settle(waiter, None, error)
+            settle(waiter, None, error)
         for (_, future), result in zip(batch.calls, results, strict=True):
             failure = error or (result if isinstance(result, Exception) else None)
-            _settle(future, result, failure)
+            settle(future, result, failure)
         if error is None:
             for then in batch.thens:
                 then(results)
@@ -212,7 +212,8 @@ def _tell(then: Callable[[Any], None], result: Any) -> None:
         then(result)
 
 
-def _settle(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
+def settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    """Give a future its result, or its error when there is one, unless it was cancelled meanwhile."""
     if future.done():
         return  # cancelled: whoever waited has left, the write stands
     if error is None:

@@ -199,3 +199,24 @@ async def test_a_file_opened_and_closed_again_and_again_stays_whole(tmp_path: Pa
         async with executing(platform := EmbeddedPlatform(path), who):
             await output_of(platform, await who.trigger("x"))
     assert query(path, "SELECT status, count(*) FROM run GROUP BY status") == [("SUCCESS", 20)]
+
+
+async def test_a_new_journal_is_for_its_owner_alone(tmp_path: Path) -> None:
+    """What callers sent can be read by the user that the process runs as, and by nobody else."""
+    async with executing(EmbeddedPlatform(tmp_path / "journal.sqlite"), who):
+        await who.trigger("x")
+        modes = {entry.name: entry.stat().st_mode & 0o777 for entry in os.scandir(tmp_path)}
+    assert set(modes) >= {"journal.sqlite", "journal.sqlite-wal", "journal.sqlite.lock"}
+    assert set(modes.values()) == {0o600}
+
+
+async def test_one_platform_can_be_entered_by_many_at_once(tmp_path: Path) -> None:
+    """Tasks that enter the same platform at the same time share one journal, which the last one closes."""
+    platform = EmbeddedPlatform(tmp_path / "journal.sqlite")
+
+    async def enter_and_list() -> None:
+        async with platform:
+            assert await all_runs(platform) == []
+
+    await asyncio.gather(*(enter_and_list() for _ in range(10)))
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("gqlplugin")]

@@ -1,6 +1,7 @@
 """Leaving in good order: running jobs get a time, then their runs go on at the next start."""
 
 import asyncio
+import sys
 import time
 from collections import Counter
 from datetime import timedelta
@@ -13,7 +14,7 @@ from gqlplugin.execution import ExecutionStatus, JobStatus
 from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from tests.contract.support import ended, in_status, jobs_of, output_of
-from tests.platform.embedded.support import executing, query, workflow_of
+from tests.platform.embedded.support import ROOT, executing, query, workflow_of
 
 pytestmark = pytest.mark.anyio
 
@@ -162,3 +163,36 @@ async def test_a_failing_service_leaves_the_platform_in_order(tmp_path: Path) ->
         await serve()
     async with executing(platform := EmbeddedPlatform(path), quick):
         assert await output_of(platform, run_ids[0]) == "done"
+
+
+PLAIN_JOB = """
+import asyncio, sys, threading
+from datetime import timedelta
+from gqlplugin import create_workflow, create_workflow_job, define_app
+from gqlplugin.platform.embedded import EmbeddedPlatform
+
+began = threading.Event()
+
+@create_workflow_job(name="never-ends")
+def never_ends() -> None:
+    began.set()
+    threading.Event().wait()
+
+endless = create_workflow(name="endless", main_job=never_ends)
+
+async def main():
+    platform = EmbeddedPlatform(sys.argv[1], shutdown_grace=timedelta(milliseconds=50))
+    async with platform, platform.execute(define_app("app", workflows=[endless])):
+        await endless.trigger()
+        await asyncio.to_thread(began.wait)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_plain_job_does_not_hold_the_process(tmp_path: Path) -> None:
+    """A process with a plain job that doesn't end leaves after the grace all the same, and its run goes on later."""
+    path = tmp_path / "journal.sqlite"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", PLAIN_JOB, str(path), cwd=ROOT)
+    assert await asyncio.wait_for(process.wait(), 30) == 0
+    assert query(path, "SELECT status FROM run") == [("RUNNING",)]
