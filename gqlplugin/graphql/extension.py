@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 from threading import Lock
 from typing import Any
 
-from graphql import DocumentNode, GraphQLError, GraphQLSchema, parse
+from graphql import DocumentNode, GraphQLError, GraphQLSchema, OperationDefinitionNode, parse
 from graphql.validation import ASTValidationRule
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.schema import validate_document
@@ -105,6 +105,8 @@ class WorkflowExtension(SchemaExtension):
             if document is None or document.node is not node:  # another extension's
                 document = _Document(node)
             errors = document.errors_for(context.schema._schema, context.validation_rules, self.limits)  # noqa: SLF001
+            if document.is_ambiguous and context._provided_operation_name is None:  # noqa: SLF001 - not public
+                errors = [*errors, _which_operation()]
             context.pre_execution_errors = list(errors)
         yield
         self._is_valid = not context.pre_execution_errors
@@ -138,6 +140,7 @@ class _Document:
 
     def __init__(self, node: DocumentNode) -> None:
         self.node = node
+        self.is_ambiguous = sum(isinstance(one, OperationDefinitionNode) for one in node.definitions) > 1
         self._verdicts: dict[tuple[GraphQLSchema, Rules, Limits], list[GraphQLError]] = {}
 
     def errors_for(self, schema: GraphQLSchema, rules: Rules, limits: Limits) -> list[GraphQLError]:
@@ -152,6 +155,14 @@ class _Document:
                 self._verdicts.clear()
             self._verdicts[key] = errors
         return errors
+
+
+def _which_operation() -> GraphQLError:
+    """GraphQL specification, section 6.1; Strawberry would run the first one."""
+    return GraphQLError(
+        "The document has several operations: say which one to run, with `operationName`.",
+        extensions={"code": "OPERATION_RESOLUTION_FAILURE"},
+    )
 
 
 class _DocumentCache:

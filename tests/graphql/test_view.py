@@ -374,3 +374,13 @@ async def test_a_websocket_can_be_refused(
             message = await socket.receive()
         await socket.close()
     assert message["code"] == code
+
+
+async def test_several_operations_need_a_name(client: GraphQLClient) -> None:
+    """Of several operations none runs unless the request names one, which then runs alone."""
+    document = 'mutation First { placeOrder(orderId: "1") { runId } } query Second { whoAmI }'
+    refused = await post(client, json.dumps({"query": document}).encode())
+    assert refused.json()["errors"][0]["extensions"]["code"] == "OPERATION_RESOLUTION_FAILURE"
+    assert refused.json().get("data") is None
+    named = await post(client, json.dumps({"query": document, "operationName": "Second"}).encode())
+    assert set(named.json()["data"]) == {"whoAmI"}
