@@ -5,7 +5,6 @@ One uvicorn process with uvloop and httptools, which also runs the jobs.
 
 from __future__ import annotations
 
-import gc
 import socket
 import sys
 import time
@@ -16,6 +15,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from bench.shop import app
+from example_app.settings import tune_garbage_collection
 from gqlplugin import create_asgi
 from gqlplugin.platform.embedded import EmbeddedPlatform
 
@@ -30,7 +30,7 @@ async def _cpu(_: Request) -> PlainTextResponse:
 def main(path: str) -> None:
     """Serve the shop with a journal at a path."""
     asgi = create_asgi(app, EmbeddedPlatform(path), routes=[Route(CPU_PATH, _cpu)])
-    gc.freeze()  # as any server should, once it has loaded what it needs: both peers are served by this one
+    tune_garbage_collection()  # as the example shop does; both peers are served by this process
     listener = socket.create_server(("127.0.0.1", 0), backlog=256)
     sys.stdout.write(f"{listener.getsockname()[1]}\n")
     sys.stdout.flush()

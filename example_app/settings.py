@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,3 +34,13 @@ class Settings:
             database=Path(environment.get("SHOP_DATABASE", "shop.sqlite")),
             pace=float(environment.get("SHOP_PACE", "0")),
         )
+
+
+def tune_garbage_collection() -> None:
+    """Let the garbage collector look at less, and less often: call it last before serving.
+
+    What is loaded by then stays, and a request leaves so many short-lived objects that the default of a collection
+    every 700 of them takes several per cent of the CPU.
+    """
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
