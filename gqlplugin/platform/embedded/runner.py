@@ -201,6 +201,10 @@ class Runner:
         except asyncio.CancelledError:
             self._recorder.abandoned(run)
             raise
+        except Exception:
+            # not tried again here: what fails in the platform itself would run the same jobs over and over
+            self._recorder.abandoned(run)
+            _logger.exception("Run %s was stopped by an error of the platform; it goes on at the next start", run.id)
         finally:
             self._release(run)
 
