@@ -13,11 +13,6 @@ class ExecutionLock:
         self._path = f"{path}.lock"
         self._descriptor: int | None = None
 
-    @property
-    def held(self) -> bool:
-        """Whether this object holds the lock."""
-        return self._descriptor is not None
-
     def acquire(self) -> bool:
         """Take the lock if nobody has it; says whether it is held now."""
         if self._descriptor is not None:

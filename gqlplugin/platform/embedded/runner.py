@@ -61,6 +61,7 @@ class Runner:
         self._ended: set[str] = set()
         self._reading = False
         self._stalled: set[str] = set()
+        self._broken: set[str] = set()
         self._behind: frozenset[str] = frozenset(self._main_jobs)
         self._passed: set[str] = set()
         self._draining = False
@@ -138,7 +139,7 @@ class Runner:
         find = partial(
             find_due,
             room=room,
-            skip=frozenset(self._active),
+            skip=self._broken.union(self._active),
             stalled=stalled,
             now=datetime.now(UTC),
         )
@@ -160,7 +161,8 @@ class Runner:
     async def _take(self, found: DueRun) -> None:
         """Launch a run that the file says is due, unless it was launched while the file was read."""
         run, record = found.run, found.record
-        if run.id in self._active or run.id in self._ended or run.workflow_name not in self._main_jobs:
+        known = (self._active, self._ended, self._broken)
+        if any(run.id in one for one in known) or run.workflow_name not in self._main_jobs:
             return
         if self._room(run.workflow_name) <= 0:
             self._behind |= {run.workflow_name}
@@ -203,6 +205,7 @@ class Runner:
             raise
         except Exception:
             # not tried again here: what fails in the platform itself would run the same jobs over and over
+            self._broken.add(run.id)
             self._recorder.abandoned(run)
             _logger.exception("Run %s was stopped by an error of the platform; it goes on at the next start", run.id)
         finally:
@@ -210,9 +213,10 @@ class Runner:
 
     async def _conclude(self, run: WorkflowExecution, outcome: JobExecution, policy: RetryPolicy | None) -> None:
         """Write the outcome of the main job and of the run, in one transaction."""
+        state, job = _state_after(run, outcome, policy), job_row(outcome)
         self._recorder.ended(outcome)
-        self._writer.put_job(job_row(outcome))
-        self._writer.put_state(_state_after(run, outcome, policy))
+        self._writer.put_job(job)
+        self._writer.put_state(state)
         await self._writer.commit()
         if outcome.status is JobStatus.FAILED:
             self.wake()  # a retry may be due

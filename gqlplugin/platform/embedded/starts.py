@@ -86,9 +86,10 @@ class Starts:
         )
         if idempotency_key is not None:
             return await self._start_once(run, idempotency_key, within)
-        self._writer.insert_run(run_row(run, due_at=run.created_at))
+        row = run_row(run, due_at=run.created_at)
         if within is not None:
             self._writer.put_job(job_row(_answered(within, run.id)))
+        self._writer.insert_run(row)
         self._writer.then(partial(self._started, run))
         await self._writer.commit()
         return run.id

@@ -14,7 +14,7 @@ from gqlplugin.job import JobContext, create_workflow_job
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.workflow import create_workflow
 from tests.contract.support import all_runs, ended, failed, in_status, output_of, until
-from tests.platform.embedded.support import executing, logged, query, workflow_of
+from tests.platform.embedded.support import ALICE, executing, logged, query, workflow_of
 
 pytestmark = pytest.mark.anyio
 
@@ -236,3 +236,40 @@ async def test_a_job_that_logs_after_its_end_does_not_undo_it(tmp_path: Path) ->
         await logged_late.wait()
         assert (await platform.get_execution(run_id)).status is ExecutionStatus.SUCCESS
     assert query(path, "SELECT status FROM run UNION ALL SELECT status FROM job") == [("SUCCESS",), ("SUCCESS",)]
+
+
+class BrokenPolicy(RetryPolicy):
+    """Fails where only the platform calls it."""
+
+    def backoff(self, retry: int) -> timedelta:
+        raise RuntimeError(f"no backoff for retry {retry}")
+
+
+async def test_an_error_of_the_platform_does_not_run_a_job_over_and_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run that the platform itself fails on is logged and left for the next start; others go on."""
+    ran: Counter[str] = Counter()
+
+    @create_workflow_job(name="main-job")
+    async def main(input: str) -> str:
+        ran[input] += 1
+        if input == "bad":
+            raise RuntimeError
+        return input
+
+    flow = create_workflow(name="flow", main_job=main, retry_policy=BrokenPolicy(max_retries=1))
+    path = tmp_path / "journal.sqlite"
+    async with executing(platform := EmbeddedPlatform(path), flow):
+        bad = await flow.trigger("bad")
+        async with EmbeddedPlatform(path) as other:  # its starts are found in the file, past the broken run
+            for _ in range(3):
+                good = await other.start_workflow("flow", '"good"', caller=ALICE)
+                assert await output_of(other, good) == "good"
+        assert not (await platform.get_execution(bad)).status.is_final
+    assert ran == {"bad": 1, "good": 3}
+    assert any(bad in record.getMessage() and record.exc_info for record in caplog.records)
+    mended = create_workflow(name="flow", main_job=main)
+    async with executing(platform := EmbeddedPlatform(path), mended):
+        assert (await ended(platform, bad)).status is ExecutionStatus.FAILED
+    assert ran["bad"] == 2
