@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any
 
 import pytest
 
@@ -109,8 +111,21 @@ async def test_a_failure_that_was_handled_stays_handled(platform: Platform) -> N
     assert ran == {"weak": 1, "other": 1, "breaks": 2}
 
 
-async def test_a_failure_under_gather_can_be_resumed(platform: Platform) -> None:
-    """When one of several gathered jobs fails the run, a resume tries it again, and keeps those that succeeded."""
+async def gathered(calls: Iterable[Coroutine[Any, Any, int]]) -> list[int]:
+    return await asyncio.gather(*calls)
+
+
+async def grouped(calls: Iterable[Coroutine[Any, Any, int]]) -> list[int]:
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(call) for call in calls]
+    return [task.result() for task in tasks]
+
+
+@pytest.mark.parametrize("together", [gathered, grouped])
+async def test_a_failure_of_one_of_several_can_be_resumed(
+    platform: Platform, together: Callable[[Iterable[Coroutine[Any, Any, int]]], Awaitable[list[int]]]
+) -> None:
+    """When one of several jobs triggered at once fails the run, a resume tries it again, and keeps what succeeded."""
     ran: Counter[int] = Counter()
 
     @create_workflow_job(name="part-job")
@@ -122,37 +137,11 @@ async def test_a_failure_under_gather_can_be_resumed(platform: Platform) -> None
 
     @create_workflow_job(name="main-job")
     async def main() -> list[int]:
-        return await asyncio.gather(*(part.trigger(number) for number in range(4)))
+        return await together(part.trigger(number) for number in range(4))
 
-    gathering = workflow_of(main)
-    async with executing(platform, gathering):
-        run_id = await gathering.trigger()
-        await failed(platform, run_id)
-        await platform.resume(run_id)
-        assert await output_of(platform, run_id) == [0, 1, 2, 3]
-    assert ran == {0: 1, 1: 2, 2: 1, 3: 1}
-
-
-async def test_a_failure_in_a_task_group_can_be_resumed(platform: Platform) -> None:
-    """The same with `asyncio.TaskGroup`, which cancels what has not run yet."""
-    ran: Counter[int] = Counter()
-
-    @create_workflow_job(name="part-job")
-    async def part(input: int) -> int:
-        ran[input] += 1
-        if input == 1 and ran[1] == 1:
-            raise RuntimeError
-        return input
-
-    @create_workflow_job(name="main-job")
-    async def main() -> list[int]:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(part.trigger(number)) for number in range(4)]
-        return [task.result() for task in tasks]
-
-    grouped = workflow_of(main)
-    async with executing(platform, grouped):
-        run_id = await grouped.trigger()
+    several = workflow_of(main)
+    async with executing(platform, several):
+        run_id = await several.trigger()
         await failed(platform, run_id)
         await platform.resume(run_id)
         assert await output_of(platform, run_id) == [0, 1, 2, 3]
