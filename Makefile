@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check bench schema clean
+.PHONY: help demo serve test check bench schema proto clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,10 @@ bench: .venv/.installed ## Measure
 
 schema: .venv/.installed ## Write schema.graphql
 	@$(BIN)/python -m example_app.print_schema
+
+proto: .venv/.installed ## Write the Python of operator.proto
+	@PATH="$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. \
+		--connectrpc_out=. --connectrpc_opt=protobuf=google,io=async gqlplugin/platform/tailor/proto/operator.proto
 
 clean: ## Remove what can be made again
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist build

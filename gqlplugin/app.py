@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -35,6 +35,15 @@ class App:
     jobs: Mapping[str, WorkflowJob[Any, Any]]
     resolvers: Mapping[str, Resolver[Any, Any]]
     env: Mapping[str, EnvValue]
+
+    def jobs_of(self, workflow_name: str) -> Sequence[str]:
+        """The names of the jobs that one of the workflows is made of, its main job first.
+
+        Raises:
+            KeyError: There is no such workflow.
+        """
+        main_job = self.workflows[workflow_name].main_job
+        return [] if main_job is None else [job.name for job in reachable_jobs([main_job])]
 
     def resolve_invoker(self, invoker: AuthInvoker | str | None) -> AuthInvoker | None:
         """The machine user meant by a bare name or an invoker; None stays None.

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
 
 from typing_extensions import TypeForm
 
 from gqlplugin.errors import DefinitionError, InvalidInputError
-from gqlplugin.identity import AuthInvoker, User
+from gqlplugin.identity import AuthInvoker, MachineUser, User
 from gqlplugin.source import Source, caller_source
 
 __all__ = ["Auth", "AuthInvoker", "MachineUser", "User", "define_auth"]
 
 N = TypeVar("N", bound=str)
-
-
-@dataclass(frozen=True, slots=True)
-class MachineUser:
-    """A user that is not a person: its name, and what it may be told apart by."""
-
-    name: str
-    attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Auth(Generic[N]):

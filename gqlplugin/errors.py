@@ -85,6 +85,18 @@ class PlatformUnavailableError(GqlpluginError):
     retryable = True
 
 
+class OutcomeUnknownError(GqlpluginError):
+    """The workflow platform did not answer, and may have done what was asked: look before you ask again."""
+
+    code = "OUTCOME_UNKNOWN"
+
+
+class PlatformCredentialsError(GqlpluginError):
+    """The workflow platform refuses the credentials of this server."""
+
+    code = "PLATFORM_CREDENTIALS"
+
+
 class UnsupportedError(GqlpluginError):
     """This platform can't do this."""
 

@@ -160,6 +160,7 @@ class JobExecution:
         stacked_name: The names of the jobs down to this one, joined by "/".
         input, result: JSON text.
         logs: One line per entry, bounded.
+        given_id: Its ID, where the platform gives it one of its own.
     """
 
     run_id: str
@@ -174,10 +175,13 @@ class JobExecution:
     logs: tuple[str, ...] = ()
     progress: Progress | None = None
     finished_at: datetime | None = None
+    given_id: str | None = None
 
     @property
     def id(self) -> str:
-        """A UUID of version 8 that begins as the run's does; it follows from the run and the place."""
+        """The one it was given, else a UUID of version 8 that begins as the run's and follows from run and place."""
+        if self.given_id is not None:
+            return self.given_id
         digest = blake2b(f"{self.run_id}/{self.place}".encode(), digest_size=8).digest()
         low = 0b10 << 62 | int.from_bytes(digest) >> 2
         return f"{self.run_id[:14]}8{self.run_id[15:18]}-{low >> 48:04x}-{low & (1 << 48) - 1:012x}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 NIL_UUID = "00000000-0000-0000-0000-000000000000"
@@ -39,3 +39,11 @@ class AuthInvoker:
 
     namespace: str
     machine_user_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class MachineUser:
+    """A user that is not a person: its name, and what it may be told apart by."""
+
+    name: str
+    attributes: Mapping[str, Any] = field(default_factory=dict)

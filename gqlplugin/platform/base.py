@@ -21,7 +21,7 @@ from gqlplugin.execution import (
     RetryPolicy,
     WorkflowExecution,
 )
-from gqlplugin.identity import AuthInvoker, User
+from gqlplugin.identity import AuthInvoker, MachineUser, User
 
 R = TypeVar("R")
 
@@ -65,17 +65,32 @@ class RunnableWorkflow(Protocol):
         ...
 
 
+class AuthNamespace(Protocol):
+    """The machine users of an app as a platform sees them."""
+
+    @property
+    def namespace(self) -> str: ...
+    @property
+    def machine_users(self) -> Mapping[str, MachineUser]: ...
+
+
 class Definitions(Protocol):
     """An app as a platform sees it."""
 
     @property
     def name(self) -> str: ...
     @property
+    def auth(self) -> AuthNamespace | None: ...
+    @property
     def workflows(self) -> Mapping[str, RunnableWorkflow]: ...
     @property
     def jobs(self) -> Mapping[str, RunnableJob]: ...
     @property
     def env(self) -> Mapping[str, EnvValue]: ...
+
+    def jobs_of(self, workflow_name: str) -> Sequence[str]:
+        """The names of the jobs that one of the workflows is made of, its main job first."""
+        ...
 
     def resolve_invoker(self, invoker: AuthInvoker | str | None) -> AuthInvoker | None:
         """The machine user meant by a name or an invoker; unknown ones are refused."""
@@ -132,6 +147,14 @@ class Platform(Protocol):
 
     async def get_jobs(self, run_ids: Sequence[str]) -> Mapping[str, Sequence[JobExecution]]:
         """The jobs of runs, in the order they were triggered; an unknown run has none."""
+        ...
+
+    async def get_job(self, job_id: str) -> JobExecution:
+        """A job by its ID.
+
+        Raises:
+            NotFoundError: There is no such job.
+        """
         ...
 
     async def list_executions(self, where: ExecutionFilter, *, first: int, after: str | None = None) -> ExecutionPage:

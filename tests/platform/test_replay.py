@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from gqlplugin.errors import JobFailedError
 from gqlplugin.execution import ExecutionStatus, JobExecution, JobStatus, WorkflowExecution
 from gqlplugin.identity import AuthInvoker
-from gqlplugin.platform.base import EnvValue, JobRuntime, RunnableJob, RunnableWorkflow
+from gqlplugin.platform.base import AuthNamespace, EnvValue, JobRuntime, RunnableJob, RunnableWorkflow
 from gqlplugin.platform.record import is_started_workflow, to_run_again
 from gqlplugin.platform.replay import (
     MAIN,
@@ -88,12 +88,16 @@ class Tree:
     name = "tree"
     workflows: Mapping[str, RunnableWorkflow] = {}
     env: Mapping[str, EnvValue] = {}
+    auth: AuthNamespace | None = None
 
     def __init__(self, root: Node) -> None:
         self.root = root
         self.ran: Counter[str] = Counter()
         self.fails_once: set[str] = set()
         self.jobs: Mapping[str, RunnableJob] = {"node": NodeJob(self)}
+
+    def jobs_of(self, workflow_name: str) -> Sequence[str]:
+        return ["node"]
 
     def resolve_invoker(self, invoker: AuthInvoker | str | None) -> AuthInvoker | None:
         return None

@@ -17,7 +17,7 @@ from gqlplugin.platform.base import Binding, Definitions, bind, find_binding
 from gqlplugin.platform.embedded.database import unavailable
 from gqlplugin.platform.embedded.due import resume
 from gqlplugin.platform.embedded.journal import Journal
-from gqlplugin.platform.embedded.reader import find_jobs, find_page, find_run
+from gqlplugin.platform.embedded.reader import find_jobs, find_page, find_record_of_job, find_run
 from gqlplugin.platform.embedded.recorder import JournalRecorder
 from gqlplugin.platform.embedded.runner import Runner
 from gqlplugin.platform.embedded.starts import Starts
@@ -135,6 +135,15 @@ class EmbeddedPlatform:
         journal, _ = self._opened()
         found = await journal.reader.read(partial(find_jobs, run_ids=run_ids))
         return {run_id: shown(jobs) for run_id, jobs in found.items()}
+
+    async def get_job(self, job_id: str) -> JobExecution:
+        """A job by its ID; see `Platform.get_job`."""
+        journal, _ = self._opened()
+        record = await journal.reader.read(partial(find_record_of_job, job_id=job_id))
+        for job in shown(record):
+            if job.id == job_id:
+                return job
+        raise NotFoundError(f"There is no job {job_id!r}.")
 
     async def list_executions(self, where: ExecutionFilter, *, first: int, after: str | None = None) -> ExecutionPage:
         """A page of runs; see `Platform.list_executions`."""

@@ -118,6 +118,16 @@ def find_jobs(connection: sqlite3.Connection, run_ids: Iterable[str]) -> Mapping
     return {run_id: sorted(found, key=by_place) for run_id, found in jobs.items()}
 
 
+def find_record_of_job(connection: sqlite3.Connection, job_id: str) -> Sequence[JobExecution]:
+    """Everything recorded of the run that has a job: one of those whose IDs begin as `JobExecution.id` says."""
+    if not is_storable(job_id):
+        return []
+    prefix = f"{job_id[:14]}7{job_id[15:18]}"
+    rows = connection.execute("SELECT id FROM run WHERE id BETWEEN ? AND ?", (prefix, f"{prefix}~")).fetchall()
+    found = find_jobs(connection, [row[0] for row in rows])
+    return next((jobs for jobs in found.values() if any(job.id == job_id for job in jobs)), [])
+
+
 def find_page(connection: sqlite3.Connection, where: ExecutionFilter, first: int, after: str | None) -> ExecutionPage:
     """A page of runs, newest first, whatever the number of runs in the file.
 
