@@ -5,7 +5,6 @@ from __future__ import annotations
 from starlette.applications import Starlette
 
 from example_app.auth import auth, authenticate_demo
-from example_app.database import prepare
 from example_app.settings import Settings
 from gqlplugin import App, Platform, create_asgi, create_schema, define_app, discover
 
@@ -24,9 +23,11 @@ def create_shop(settings: Settings) -> App:
 
 
 def serve_shop(settings: Settings, platform: Platform) -> Starlette:
-    """Make what serves the shop, and its data where there is none."""
-    prepare(settings.data)
+    """Make what serves the shop."""
     return create_asgi(create_shop(settings), platform, authenticate=authenticate_demo, debug=True)
 
 
-schema = create_schema(create_shop(Settings()))
+app = create_shop(Settings.from_environment())
+"""What the command line takes: `gqlplugin worker example_app.app:app --database shop.sqlite`."""
+
+schema = create_schema(app)

@@ -78,4 +78,5 @@ async def transaction(env: Mapping[str, EnvValue]) -> AsyncIterator[AsyncSession
 
 @cache
 def _engine(path: str) -> AsyncEngine:
+    prepare(Path(path))
     return create_async_engine(f"sqlite+aiosqlite:///{path}", poolclass=NullPool)
