@@ -40,6 +40,8 @@ async def test_a_platform_that_is_not_open_says_so(platform: Platform) -> None:
         with pytest.raises(FailedPreconditionError, match="async with"):
             await platform.get_jobs(["x"])
         with pytest.raises(FailedPreconditionError, match="async with"):
+            await platform.get_job("x")
+        with pytest.raises(FailedPreconditionError, match="async with"):
             await platform.list_executions(EVERYTHING, first=1)
         with pytest.raises(FailedPreconditionError, match="async with"):
             await platform.resume("x")

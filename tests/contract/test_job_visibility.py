@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from gqlplugin.errors import NotFoundError
 from gqlplugin.execution import ExecutionStatus, Progress
 from gqlplugin.job import JobContext, create_workflow_job
 from gqlplugin.platform.base import Platform
@@ -194,3 +195,37 @@ async def test_jobs_of_several_runs_are_read_at_once(platform: Platform) -> None
             "unknown": [],
         }
         assert await platform.get_jobs([]) == {}
+
+
+@pytest.mark.needs("jobs-by-id")
+async def test_a_job_is_found_by_its_id(platform: Platform) -> None:
+    """`get_job` answers with what `get_jobs` shows of it, whatever other runs there are; an unknown ID is NOT_FOUND."""
+    inner_is_free = asyncio.Event()
+
+    @create_workflow_job(name="inner-job")
+    async def inner(input: int) -> int:
+        await inner_is_free.wait()
+        return input
+
+    @create_workflow_job(name="main-job")
+    async def main(input: int) -> int:
+        return await inner.trigger(input)
+
+    nested = workflow_of(main)
+    async with executing(platform, nested):
+        run_ids = await asyncio.gather(*(nested.trigger(number) for number in range(20)))
+
+        async def all_suspended() -> bool:
+            found = await platform.get_jobs(run_ids)
+            return all([job.status for job in jobs] == ["SUSPEND", "RUNNING"] for jobs in found.values())
+
+        await until(all_suspended)
+        for jobs in (await platform.get_jobs(run_ids)).values():
+            assert [await platform.get_job(job.id) for job in jobs] == list(jobs)
+        inner_is_free.set()
+        assert [await output_of(platform, run_id) for run_id in run_ids] == list(range(20))
+        main_job = (await platform.get_jobs(run_ids))[run_ids[0]][0]
+        unknown = main_job.id[:-1] + "0123456789abcdef"[int(main_job.id[-1], 16) - 1]
+        for job_id in ("", "x", run_ids[0], unknown, "\0", "\ud800", "x" * 100_000):
+            with pytest.raises(NotFoundError):
+                await platform.get_job(job_id)
