@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import http, imports, reads, resolvers, starts
+from bench import http, imports, reads, remote, resolvers, starts
 from bench.table import Row, render
 
 Part = Callable[[Path, bool], tuple[list[Row], str]]
@@ -42,7 +42,11 @@ def _imports(_: Path, quick: bool) -> tuple[list[Row], str]:
     return imports.rows(repetitions=3 if quick else 10), ""
 
 
-PARTS: dict[str, Part] = {"a": _http, "bc": _starts, "d": _resolvers, "e": _reads, "f": _imports}
+def _remote(directory: Path, quick: bool) -> tuple[list[Row], str]:
+    return remote.rows(directory, seconds=1 if quick else 4, repetitions=2 if quick else 4), ""
+
+
+PARTS: dict[str, Part] = {"a": _http, "bc": _starts, "d": _resolvers, "e": _reads, "f": _imports, "g": _remote}
 
 
 def machine() -> str:
@@ -56,7 +60,7 @@ def main(arguments: list[str]) -> None:
     """Measure, and print as it goes."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure gqlplugin beside its peers.")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter samples: under a minute, and rougher")
-    parser.add_argument("--only", default="a bc d e f", help="which parts to measure, such as 'bc d'")
+    parser.add_argument("--only", default=" ".join(PARTS), help="which parts to measure, such as 'bc d'")
     parser.add_argument(
         "--directory", type=Path, default=Path("build"), help="on the disk to measure; build by default"
     )

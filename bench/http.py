@@ -68,9 +68,14 @@ class Server:
 
 
 @contextmanager
-def serving(journal: Path) -> Iterator[Server]:
-    """A server with a new journal."""
-    command = [sys.executable, "-m", "bench.server", str(fresh(journal))]
+def serving(platform: str, journal: Path) -> Iterator[Server]:
+    """A server.
+
+    Args:
+        platform: The file of an embedded platform, or the URL of a platform server.
+        journal: Where the runs come to be.
+    """
+    command = [sys.executable, "-m", "bench.server", platform]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - ours
         assert process.stdout is not None  # noqa: S101 - it is a pipe
         try:
@@ -103,8 +108,9 @@ def rows(directory: Path, *, seconds: float, long_seconds: float, repetitions: i
         long_seconds: Length of the load under which runs must keep pace.
         repetitions: Samples of each mutation.
     """
-    with serving(directory / "http.sqlite") as server:
-        takes = [partial(_sample, server, field, seconds) for field in (TRIGGER, NOTHING)]
+    journal = fresh(directory / "http.sqlite")
+    with serving(str(journal), journal) as server:
+        takes = [partial(sample, server, field, CONNECTIONS[0], seconds) for field in (TRIGGER, NOTHING)]
         ours, peer = in_turns(repetitions, *takes)
         cpu = median_cpu(ours), median_cpu(peer)
         name = f"(a) trigger over HTTP, runs executed, vs a no-op, {CONNECTIONS[0]} connections"
@@ -117,10 +123,10 @@ def rows(directory: Path, *, seconds: float, long_seconds: float, repetitions: i
     )
 
 
-def _sample(server: Server, field: str, seconds: float) -> Sample:
+def sample(server: Server, field: str, connections: int, seconds: float) -> Sample:
     """Load on one mutation: its rate while it lasts, and the server's CPU time until the last run has ended."""
     before = server.cpu_seconds()
-    load = server.load(CONNECTIONS[0], seconds, field)
+    load = server.load(connections, seconds, field)
     server.drain()
     return Sample(load.accepted, load.seconds, server.cpu_seconds() - before)
 

@@ -1,6 +1,7 @@
-"""The server under load, a process of its own: `python -m bench.server FILE` prints its port and serves until killed.
+"""The server under load, a process of its own: `python -m bench.server PLATFORM` prints its port and serves.
 
-One uvicorn process with uvloop and httptools, which also runs the jobs.
+One uvicorn process with uvloop and httptools. The platform is a file, and then the process also runs the jobs, or the
+URL of a platform server.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
+from bench.platform_server import TOKEN, WORKSPACE
 from bench.shop import app
 from example_app.settings import tune_garbage_collection
 from gqlplugin import create_asgi
 from gqlplugin.platform.embedded import EmbeddedPlatform
+from gqlplugin.platform.tailor import TailorPlatform
 
 CPU_PATH = "/cpu"
 
@@ -27,9 +30,11 @@ async def _cpu(_: Request) -> PlainTextResponse:
     return PlainTextResponse(str(time.process_time()))
 
 
-def main(path: str) -> None:
-    """Serve the shop with a journal at a path."""
-    asgi = create_asgi(app, EmbeddedPlatform(path), routes=[Route(CPU_PATH, _cpu)])
+def main(where: str) -> None:
+    """Serve the shop on a platform."""
+    remote = where.startswith("http")
+    platform = TailorPlatform(where, token=TOKEN, workspace_id=WORKSPACE) if remote else EmbeddedPlatform(where)
+    asgi = create_asgi(app, platform, routes=[Route(CPU_PATH, _cpu)])
     tune_garbage_collection()  # as the example shop does; both peers are served by this process
     listener = socket.create_server(("127.0.0.1", 0), backlog=256)
     sys.stdout.write(f"{listener.getsockname()[1]}\n")

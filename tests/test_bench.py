@@ -7,14 +7,42 @@ from pathlib import Path
 
 import pytest
 
-from bench import history, http, imports, load, measure, reads, resolvers, server, shop, starts, table
+from bench import (
+    history,
+    http,
+    imports,
+    load,
+    measure,
+    platform_server,
+    reads,
+    remote,
+    resolvers,
+    server,
+    shop,
+    starts,
+    table,
+)
 from bench.__main__ import main
 from bench.table import Bound, Row, render
 
 
 def test_every_part_can_be_imported() -> None:
     """The modules of the benchmark load, which `python -m bench` needs at once and no other test does."""
-    parts = (history, http, imports, load, measure, reads, resolvers, server, shop, starts, table)
+    parts = (
+        history,
+        http,
+        imports,
+        load,
+        measure,
+        platform_server,
+        reads,
+        remote,
+        resolvers,
+        server,
+        shop,
+        starts,
+        table,
+    )
     assert all(part.__doc__ for part in parts)
 
 
@@ -39,11 +67,19 @@ def test_a_history_is_read_through_graphql(tmp_path: Path) -> None:
 
 def test_a_server_is_loaded_over_http(tmp_path: Path) -> None:
     """Part (a) starts a server, sends both mutations to it, and waits until what they started has ended."""
-    with http.serving(tmp_path / "http.sqlite") as running:
+    journal = tmp_path / "http.sqlite"
+    with http.serving(str(journal), journal) as running:
         accepted = running.load(2, 0.3, http.TRIGGER).accepted
         assert running.load(2, 0.3, http.NOTHING).accepted > 0
         running.drain()
         assert running.finished() >= accepted > 0
+
+
+def test_triggers_on_a_platform_server_are_measured(tmp_path: Path) -> None:
+    """Part (g) starts three servers, and tells a rate and a CPU time for either platform."""
+    rows = remote.rows(tmp_path, seconds=0.2, repetitions=1)
+    assert [row.name[:3] for row in rows] == ["(g)", "(g)"]
+    assert all(row.ours > 0 and row.peer > 0 and row.cpu and min(row.cpu) > 0 for row in rows)
 
 
 def test_a_row_tells_whether_its_bound_holds() -> None:

@@ -1,8 +1,7 @@
 """The platforms that must pass the suite.
 
 A later platform joins by one entry in `CANDIDATES`. What it can't do at all it names in `lacks`: tests that carry
-`@pytest.mark.needs("...")` with one of those words are then not collected for it. The words in use are "idempotency",
-"logs", "progress", "retry" and "concurrency".
+`@pytest.mark.needs("...")` with one of those words are then not collected for it. `CAPABILITIES` has the words in use.
 """
 
 from collections.abc import Callable
@@ -15,6 +14,21 @@ import pytest
 from gqlplugin.platform.base import Platform
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.testing import MemoryPlatform
+from tests.contract.served import ServedPlatform
+
+CAPABILITIES = {
+    "attempts": "tell how often a run was tried",
+    "callers": "keep who started a run, tell the jobs, and list by it",
+    "concurrency": "limit how many runs of a workflow execute at once",
+    "depth": "tell how many workflows triggered each other down to a run",
+    "errors": "tell the code and the message of a failure",
+    "idempotency": "answer the same request under the same key with the same run",
+    "inputs": "tell what a run or a job was started with",
+    "jobs-by-id": "find a job by its ID alone",
+    "logs": "keep what jobs log",
+    "progress": "keep what jobs say of their progress",
+    "retry": "try a failed run again by itself",
+}
 
 
 @dataclass(frozen=True)
@@ -28,6 +42,12 @@ class Candidate:
 CANDIDATES = {
     "embedded": Candidate(lambda directory: EmbeddedPlatform(directory / "runs.sqlite")),
     "memory": Candidate(lambda _: MemoryPlatform()),
+    # to gqlplugin's own server nothing gets lost; the bare contract has no words for what is named here
+    "tailor": Candidate(lambda directory: ServedPlatform(directory, extensions=True)),
+    "tailor-bare": Candidate(
+        lambda directory: ServedPlatform(directory, extensions=False),
+        lacks=frozenset({"attempts", "callers", "depth", "errors", "idempotency", "inputs", "jobs-by-id", "progress"}),
+    ),
 }
 
 
@@ -38,6 +58,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "new_platform" in metafunc.fixturenames:
         needs = {word for mark in metafunc.definition.iter_markers("needs") for word in mark.args}
+        assert needs <= CAPABILITIES.keys()
         able = [name for name, candidate in CANDIDATES.items() if not needs & candidate.lacks]
         metafunc.parametrize("new_platform", able, indirect=True)
 

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.anyio
 SECRET = "password=hunter2"  # noqa: S105 - what must not get out
 
 
+@pytest.mark.needs("errors")
 async def test_an_exception_stays_with_the_operators(platform: Platform) -> None:
     """A failing job fails the run with a message that is safe to show; the traceback is in the detail."""
 
@@ -47,6 +48,7 @@ async def test_an_exception_stays_with_the_operators(platform: Platform) -> None
     assert run.output is None
 
 
+@pytest.mark.needs("errors")
 async def test_a_failure_of_ones_own_keeps_its_message_and_code(platform: Platform) -> None:
     """`JobFailedError` carries its message and code up to the run, through jobs that don't catch it."""
 

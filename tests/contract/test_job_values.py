@@ -120,6 +120,7 @@ async def test_untyped_values_cross_json_the_first_time_too(platform: Platform) 
     assert seen == [expected, expected]
 
 
+@pytest.mark.needs("inputs")
 async def test_a_result_is_a_copy(platform: Platform) -> None:
     """Changing a result, or an argument after the trigger, changes nothing for the job or for the record."""
 
@@ -143,6 +144,7 @@ async def test_a_result_is_a_copy(platform: Platform) -> None:
     assert (job.input, job.result) == ("[1]", "[1,99]")
 
 
+@pytest.mark.needs("inputs")
 async def test_models_are_written_by_alias(platform: Platform) -> None:
     """Arguments and results on the platform carry the model's aliases, as a job in another language reads them."""
 
@@ -189,6 +191,7 @@ WRONG: dict[str, tuple[Any, Callable[[], Any]]] = {
 }
 
 
+@pytest.mark.needs("errors")
 @pytest.mark.parametrize(("type_", "make"), WRONG.values(), ids=WRONG)
 async def test_a_result_that_can_not_be_recorded_fails_the_run(
     platform: Platform, type_: Any, make: Callable[[], Any]

@@ -23,6 +23,7 @@ from tests.contract.support import (
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.needs("inputs")
 async def test_jobs_are_kept_in_the_order_they_were_triggered(platform: Platform) -> None:
     """A run lists its jobs by stacked name, callers before those they triggered, the twelfth after the eleventh."""
 
@@ -82,6 +83,7 @@ async def test_recursion_without_an_end_fails_the_run(platform: Platform) -> Non
         assert (await failed(platform, await forever.trigger(0))).error is not None
 
 
+@pytest.mark.needs("inputs")
 async def test_gathered_triggers_run_one_after_another_in_call_order(platform: Platform) -> None:
     """Under `asyncio.gather` a job's triggers run strictly one after another, and answer each caller with its own."""
     events: list[str] = []
@@ -185,6 +187,7 @@ async def test_a_plain_function_does_not_block_the_loop(platform: Platform) -> N
         assert await output_of(platform, run_id) is True
 
 
+@pytest.mark.needs("errors")
 async def test_a_plain_function_can_not_trigger(platform: Platform) -> None:
     """`trigger` in a plain function is refused with an error that says how to write it."""
 
@@ -243,6 +246,7 @@ async def test_jobs_with_every_parameter_list_work(platform: Platform) -> None:
         assert await output_of(platform, await workflow.trigger("x")) == ["nothing", "x", "the-workflow"]
 
 
+@pytest.mark.needs("errors")
 async def test_an_unregistered_job_fails_the_run_by_name(platform: Platform) -> None:
     """A job that is triggered but unknown to the app fails the run with the code of a wrong definition."""
 
@@ -264,6 +268,7 @@ async def test_an_unregistered_job_fails_the_run_by_name(platform: Platform) -> 
     assert "hidden-job" in error.message
 
 
+@pytest.mark.needs("inputs")
 async def test_a_hundred_runs_at_once_do_not_mix(platform: Platform) -> None:
     """Runs that execute at the same time keep their inputs, jobs and results apart."""
 

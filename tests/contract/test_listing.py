@@ -62,6 +62,7 @@ async def test_a_listing_of_nothing_is_empty(platform: Platform) -> None:
             assert (list(page.executions), list(page.cursors), page.has_next) == ([], [], False)
 
 
+@pytest.mark.needs("callers")
 async def test_every_combination_of_filters_selects_exactly_what_fits(platform: Platform) -> None:
     """Workflow, status and caller narrow a listing together, in every combination and page size."""
     odd = workflow_of(fails_if_odd, "fails-if-odd")
@@ -92,6 +93,7 @@ async def test_every_combination_of_filters_selects_exactly_what_fits(platform: 
                 assert await pages(platform, where, first) == fitting
 
 
+@pytest.mark.needs("callers")
 @pytest.mark.parametrize("first", range(1, 7))
 async def test_has_next_is_exact(platform: Platform, first: int) -> None:
     """There is a next page exactly when there are more runs."""
@@ -149,6 +151,7 @@ async def test_a_bad_cursor_is_refused(platform: Platform, cursor: str) -> None:
             await platform.list_executions(EVERYTHING, first=1, after=cursor)
 
 
+@pytest.mark.needs("callers")
 async def test_a_page_may_be_larger_than_what_there_is(platform: Platform) -> None:
     """Asking for a thousand runs of three is a page of three."""
     async with executing(platform, echo_workflow()):

@@ -25,6 +25,7 @@ from tests.contract.support import (
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.needs("attempts")
 @pytest.mark.needs("retry")
 async def test_a_failed_run_is_tried_again_after_a_growing_wait(platform: Platform) -> None:
     """Between tries a run is PENDING_RETRY; finished jobs stay; the wait grows by the multiplier up to the longest."""
@@ -64,6 +65,7 @@ async def test_a_failed_run_is_tried_again_after_a_growing_wait(platform: Platfo
         assert least <= wait < least + 2
 
 
+@pytest.mark.needs("attempts")
 @pytest.mark.needs("retry")
 async def test_exhausted_retries_fail_the_run_which_can_be_resumed(platform: Platform) -> None:
     """After the last retry the run is FAILED; a resume gives it all its tries again, under the same ID."""

@@ -131,6 +131,7 @@ async def resumed_after(platform: Platform, name: str, change: Body) -> Executio
     return error
 
 
+@pytest.mark.needs("errors")
 @pytest.mark.parametrize("name", ["plain", "careless"])
 @pytest.mark.parametrize(("change", "words"), CHANGES.values(), ids=CHANGES)
 async def test_a_job_that_changed_fails_its_run_and_says_what(
@@ -192,6 +193,7 @@ async def test_more_triggers_after_the_recorded_ones_are_fine(platform: Platform
     assert ran == ["second"]
 
 
+@pytest.mark.needs("errors")
 @pytest.mark.needs("retry")
 async def test_a_mismatch_is_not_retried(platform: Platform) -> None:
     """Under a retry policy a mismatch fails the run at once: another try of the same code can't end otherwise."""

@@ -28,6 +28,7 @@ from tests.contract.support import (
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.needs("callers")
 async def test_finished_jobs_answer_from_the_record_and_failed_ones_run_again(platform: Platform) -> None:
     """A resumed run keeps its ID and what has succeeded, at every depth, and runs the rest."""
     ran: Counter[str] = Counter()

@@ -73,6 +73,7 @@ async def test_a_start_answers_with_a_uuid_of_a_run_that_succeeds(platform: Plat
         assert await output_of(platform, run_id) == {"a": [1, None]}
 
 
+@pytest.mark.needs("callers")
 async def test_caller_invoker_and_input_are_kept(platform: Platform) -> None:
     """A run remembers who started it, under which invoker, and with what input."""
     async with executing(platform, echo_workflow()):
@@ -86,6 +87,7 @@ async def test_caller_invoker_and_input_are_kept(platform: Platform) -> None:
     assert (run.error, run.attempt, run.depth) == (None, 0, 0)
 
 
+@pytest.mark.needs("callers")
 @pytest.mark.parametrize("name", ["looking", "looking-deeper"])
 async def test_jobs_see_who_started_the_run(platform: Platform, name: str) -> None:
     """Every job of a run sees its caller, invoker, ID, workflow and the app's env."""

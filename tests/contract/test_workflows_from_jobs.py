@@ -49,6 +49,7 @@ async def test_a_resumed_run_has_started_its_child_once(platform: Platform) -> N
     assert {run.id for run in runs} == {run_id, child_id}
 
 
+@pytest.mark.needs("callers")
 async def test_a_child_inherits_the_caller_not_the_invoker(platform: Platform) -> None:
     """A child run has its parent's caller, is one deeper, and is anonymous unless an invoker is given."""
     child = echo_workflow()
@@ -83,6 +84,7 @@ async def test_a_child_goes_on_when_its_parent_fails(platform: Platform) -> None
         assert await output_of(platform, run.id) == "orphan"
 
 
+@pytest.mark.needs("depth")
 async def test_workflows_nest_ten_deep_and_no_deeper(platform: Platform) -> None:
     """A chain of workflows that start each other ends at depth 10 with a clear error (TAILOR.md section 5)."""
 

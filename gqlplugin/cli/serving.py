@@ -1,0 +1,185 @@
+"""`gqlplugin serve`, `worker` and `serve-platform`: processes that go on until they are told to end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shlex
+import signal
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID
+
+import typer
+from pydantic import SecretStr
+
+from gqlplugin.app import App
+from gqlplugin.cli.failure import CommandError, MissingExtraError, UsageError
+from gqlplugin.cli.logs import log_to_stderr
+from gqlplugin.cli.options import ApplicationOption, DatabaseOption
+from gqlplugin.cli.output import note
+from gqlplugin.cli.target import Target
+from gqlplugin.identity import NIL_UUID
+from gqlplugin.platform.embedded import EmbeddedPlatform
+
+TOKEN = "TAILOR_PLATFORM_TOKEN"  # noqa: S105 - the name of a variable
+
+ApplicationArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="APPLICATION", help="The same as --application.", show_default=False),
+]
+HostOption = Annotated[str, typer.Option("--host", help="The address to listen on.")]
+PortOption = Annotated[int, typer.Option("--port", min=0, max=65535, metavar="PORT", help="The port to listen on.")]
+ExecuteOption = Annotated[bool, typer.Option("--execute/--no-execute", help="Whether this process also runs the jobs.")]
+
+
+def serve(
+    *,
+    named: ApplicationArgument = None,
+    application: ApplicationOption = None,
+    database: DatabaseOption = None,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8000,
+    execute: ExecuteOption = True,
+) -> None:
+    """Serve the GraphQL API of the application, and run its jobs."""
+    app, path = _said(named, application, database)
+    try:
+        from gqlplugin.cli.http import serve_http  # noqa: PLC0415 - quick to start without
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("`gqlplugin serve`", "server", error.name) from error
+    from gqlplugin.asgi import create_asgi  # noqa: PLC0415 - quick to start without
+
+    log_to_stderr()
+    asgi = create_asgi(app, EmbeddedPlatform(path), execute=execute)
+    note(f"{app.name}: GraphQL is at /graphql. Callers are anonymous: to tell them apart, serve create_asgi yourself.")
+    if not serve_http(asgi, host=host, port=port):
+        raise CommandError("The server could not start; its log says why.")
+
+
+def worker(
+    named: ApplicationArgument = None, application: ApplicationOption = None, database: DatabaseOption = None
+) -> None:
+    """Run the jobs of a file, and serve nothing."""
+    app, path = _said(named, application, database)
+    log_to_stderr()
+    asyncio.run(_work(app, path))
+
+
+def serve_platform(
+    *,
+    named: ApplicationArgument = None,
+    application: ApplicationOption = None,
+    database: DatabaseOption = None,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8080,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help=f"Holds the token of operators; FILE.token by default. (Or: {TOKEN}.)"),
+    ] = None,
+    workspace_id: Annotated[
+        UUID | None, typer.Option(metavar="UUID", help="The only workspace to answer for; any by default.")
+    ] = None,
+    execute: ExecuteOption = True,
+) -> None:
+    """Serve the application as the Tailor Platform does, to its command line and to `TailorPlatform`."""
+    app, path = _said(named, application, database)
+    try:
+        from gqlplugin.platform.tailor.server import create_server  # noqa: PLC0415 - needs an extra
+        from gqlplugin.platform.tailor.server.serving import run_server  # noqa: PLC0415 - needs an extra
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("`gqlplugin serve-platform`", "tailor-server", error.name) from error
+    token, token_said = _operator_token(token_file, path)
+    workspace = str(workspace_id or NIL_UUID)
+    asgi = create_server(
+        app,
+        EmbeddedPlatform(path),
+        token=token,
+        workspace_id=str(workspace_id) if workspace_id else None,
+        execute=execute,
+    )
+    log_to_stderr()
+
+    def started(real_port: int) -> None:
+        variables = {
+            "TAILOR_PLATFORM_URL": f"http://{_in_url(host)}:{real_port}",
+            TOKEN: token_said,
+            "TAILOR_PLATFORM_WORKSPACE_ID": workspace,
+        }
+        note(f"{app.name} is served as the Tailor Platform does, with the jobs of {path}. To use it:", style="")
+        note("".join(f"  export {name}={value}\n" for name, value in variables.items()), style="")
+        note("Ctrl-C ends it.")
+
+    async def serve_until_told() -> None:
+        await run_server(asgi, host=host, port=port, shutdown=_told_to_end(), started=started)
+
+    try:
+        asyncio.run(serve_until_told())
+    except OSError as error:
+        raise CommandError(f"{_in_url(host)}:{port} can't be listened at: {error.strerror}.") from error
+
+
+def _said(named: str | None, application: str | None, database: str | None) -> tuple[App, str]:
+    if named and application and named != application:
+        raise UsageError(f"Which application, {named!r} or {application!r}? Give one of them.")
+    target = Target(application=named or application, database=database)
+    path = target.file(made=True)
+    return target.need_app(), path
+
+
+async def _work(app: App, path: str) -> None:
+    async with EmbeddedPlatform(path) as platform:
+        ended = _told_to_end()
+        note(f"A worker for the jobs of {app.name} in {path}. It serves nothing; Ctrl-C ends it.", style="")
+        async with platform.execute(app):
+            await ended.wait()
+            note("Ending. Running jobs get ten seconds, and go on at the next start; Ctrl-C again ends them at once.")
+
+
+def _told_to_end() -> asyncio.Event:
+    """Set by the first SIGINT or SIGTERM; another one ends the process where it stands, which the journal bears."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    signals = (signal.SIGINT, signal.SIGTERM)
+
+    def end() -> None:
+        for number in signals:
+            loop.remove_signal_handler(number)
+            signal.signal(number, lambda number, _: os._exit(128 + number))
+        ended.set()
+
+    for number in signals:
+        loop.add_signal_handler(number, end)
+    return ended
+
+
+def _operator_token(file: Path | None, database: str) -> tuple[SecretStr, str]:
+    """The token, and how a shell gets at it."""
+    given = os.environ.get(TOKEN)
+    if given and file is None:
+        note(f"The operator token is that of {TOKEN}.")
+        return SecretStr(given), f'"${TOKEN}"'
+    path = file or Path(f"{database}.token")
+    try:
+        _make_token(path)
+        token = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"The token file {str(path)!r} can't be read or made: {error}.") from error
+    if path.stat().st_mode & 0o077:
+        note(f"Others on this machine may read {path}: chmod 600 {shlex.quote(str(path))}", style="yellow")
+    note(f"The operator token is in {path}.")
+    return SecretStr(token), f"$(cat {shlex.quote(str(path.absolute()))})"
+
+
+def _make_token(path: Path) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(f"{secrets.token_urlsafe(32)}\n")
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,189 @@
+"""The Tailor Platform as a platform: a client of its operator service (TAILOR.md sections 1 to 3)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from datetime import timedelta
+from typing import Self
+
+import httpx
+from pydantic import SecretStr
+
+from gqlplugin.errors import FailedPreconditionError, InvalidInputError, NotFoundError
+from gqlplugin.execution import ExecutionFilter, ExecutionPage, JobExecution, WorkflowExecution
+from gqlplugin.identity import AuthInvoker, User
+from gqlplugin.platform.base import Binding, Definitions, bind, find_binding
+from gqlplugin.platform.tailor import jobs, starts
+from gqlplugin.platform.tailor.catalog import Catalog
+from gqlplugin.platform.tailor.listing import list_runs
+from gqlplugin.platform.tailor.session import Options, Session, open_session
+from gqlplugin.platform.tailor.settings import check_url
+from gqlplugin.platform.tailor.transport import Transport
+
+
+class TailorPlatform(Catalog):
+    """Starts workflows on the Tailor Platform, or on any server that speaks its contract, and tells of their runs.
+
+    ```python
+    platform = TailorPlatform(workspace_id="…", token="…")
+    ```
+
+    What is not given comes from `TAILOR_PLATFORM_URL`, `TAILOR_PLATFORM_WORKSPACE_ID` and `TAILOR_PLATFORM_TOKEN`, then
+    from the profile file of the vendor's command line. No job runs in this process. gqlplugin's own server tells all
+    that its platform keeps; of another server's runs the input, the caller and the progress are not known, and a
+    listing has no outputs.
+
+    Args:
+        url: The base URL.
+        workspace_id: A UUID.
+        token: A bearer token.
+        profile: A profile of the profile file.
+        timeout: For a call with all its attempts.
+        poll_interval: How soon a watch looks again at a run that changes.
+        max_poll_interval: The same, for a run that has not changed for a while.
+        transport: What sends the requests instead of the network, such as `httpx.ASGITransport`.
+
+    Raises:
+        InvalidInputError: The URL is not valid, or a time is not above 0.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        workspace_id: str | None = None,
+        token: str | SecretStr | None = None,
+        profile: str | None = None,
+        timeout: timedelta = timedelta(seconds=30),
+        poll_interval: timedelta = timedelta(milliseconds=250),
+        max_poll_interval: timedelta = timedelta(seconds=5),
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        super().__init__(self._connected_transport)
+        if min(timeout, poll_interval, max_poll_interval) <= timedelta(0):
+            raise InvalidInputError("`timeout`, `poll_interval` and `max_poll_interval` must be above 0.")
+        self._options = Options(
+            url=None if url is None else check_url(url),
+            workspace_id=workspace_id,
+            token=SecretStr(token) if isinstance(token, str) else token,
+            profile=profile,
+            timeout=timeout,
+            poll_interval=poll_interval,
+            max_poll_interval=max_poll_interval,
+            transport=transport,
+        )
+        self._opening = asyncio.Lock()
+        self._exits: list[AsyncExitStack] = []
+        self._session: Session | None = None
+        self._definitions: Definitions | None = None
+
+    def __repr__(self) -> str:
+        url = self._options.url if self._session is None else self._session.url
+        return "<TailorPlatform>" if url is None else f"<TailorPlatform {url!r}>"
+
+    async def __aenter__(self) -> Self:
+        async with self._opening, AsyncExitStack() as stack:
+            if self._session is None:
+                self._session = await open_session(self._options, check_name=self._check_name)
+                stack.push_async_callback(self._close)
+            stack.enter_context(bind(Binding(self)))
+            self._exits.append(stack.pop_all())
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._exits.pop().aclose()
+
+    @asynccontextmanager
+    async def execute(self, definitions: Definitions) -> AsyncIterator[None]:
+        """While entered, the definitions are bound; their jobs run on the platform, not here.
+
+        Raises:
+            FailedPreconditionError: Other definitions are bound already.
+        """
+        self._opened()
+        if self._definitions is not None:
+            raise FailedPreconditionError(f"{self!r} executes an app already: give each app a platform of its own.")
+        self._definitions = definitions
+        try:
+            with bind(Binding(self, definitions)):
+                yield
+        finally:
+            self._definitions = None
+
+    async def start_workflow(
+        self,
+        name: str,
+        arg: str,
+        *,
+        caller: User,
+        invoker: AuthInvoker | None = None,
+        idempotency_key: str | None = None,
+    ) -> str:
+        """Start a run; see `Platform.start_workflow`.
+
+        Raises:
+            OutcomeUnknownError: The platform did not answer, and may have started it.
+            UnsupportedError: The server is not gqlplugin's, and knows no idempotency keys.
+        """
+        return await self._opened().starts.start(
+            name, arg, caller=caller, invoker=invoker, idempotency_key=idempotency_key
+        )
+
+    async def get_execution(self, run_id: str) -> WorkflowExecution:
+        """A run by its ID; see `Platform.get_execution`."""
+        return await jobs.get_run(self._connected_transport(), run_id)
+
+    async def get_jobs(self, run_ids: Sequence[str]) -> Mapping[str, Sequence[JobExecution]]:
+        """The jobs of runs; see `Platform.get_jobs`."""
+        return await jobs.get_jobs(self._connected_transport(), run_ids)
+
+    async def get_job(self, job_id: str) -> JobExecution:
+        """A job by its ID; see `Platform.get_job`.
+
+        Raises:
+            UnsupportedError: The server is not gqlplugin's, and can't tell of which run it is.
+        """
+        return await jobs.get_job(self._connected_transport(), job_id)
+
+    async def list_executions(self, where: ExecutionFilter, *, first: int, after: str | None = None) -> ExecutionPage:
+        """A page of runs; see `Platform.list_executions`.
+
+        Raises:
+            UnsupportedError: The server is not gqlplugin's, and does not know who started a run.
+        """
+        return await list_runs(self._connected_transport(), where, first=first, after=after)
+
+    async def resume(self, run_id: str) -> None:
+        """Run a failed run again; see `Platform.resume`.
+
+        Raises:
+            OutcomeUnknownError: The platform did not answer, and may have resumed it.
+        """
+        await starts.resume(self._connected_transport(), run_id)
+
+    async def watch(self, run_id: str) -> AsyncIterator[WorkflowExecution]:
+        """The run, again after every change that is noticed, until it has ended; see `Platform.watch`."""
+        async with aclosing(self._opened().watches.watch(run_id)) as runs:
+            async for run in runs:
+                yield run
+
+    async def _close(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def _opened(self) -> Session:
+        if self._session is None:
+            raise FailedPreconditionError(f"{self!r} is not open: use it inside `async with platform:`.")
+        return self._session
+
+    def _connected_transport(self) -> Transport:
+        return self._opened().transport
+
+    def _check_name(self, name: str) -> None:
+        binding = find_binding()
+        definitions = self._definitions or (binding.definitions if binding is not None else None)
+        if definitions is not None and name not in definitions.workflows:
+            raise NotFoundError(f"App {definitions.name!r} has no workflow {name!r}.")

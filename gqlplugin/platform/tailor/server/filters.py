@@ -1,0 +1,129 @@
+"""What of the contract's filters can be answered: fields that equal values, joined by `and`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.struct_pb2 import Value
+
+from gqlplugin.errors import InvalidInputError
+from gqlplugin.execution import ExecutionFilter, ExecutionStatus, WorkflowExecution
+from gqlplugin.platform.tailor.proto import operator_pb2 as pb
+from gqlplugin.platform.tailor.server.ids import is_uuid
+
+_STATUSES = [status.value for status in ExecutionStatus]
+
+Reader = Callable[[str, Value], str]
+"""Reads the value that a field is compared with."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunQuery:
+    """Which runs to list."""
+
+    where: ExecutionFilter
+    run_id: str | None = None
+
+    def matches(self, run: WorkflowExecution) -> bool:
+        """Whether a run is among them."""
+        where = self.where
+        return (
+            self.run_id in (None, run.id)
+            and where.workflow_name in (None, run.workflow_name)
+            and where.status in (None, run.status)
+            and where.caller_id in (None, run.caller.id)
+        )
+
+
+def read_run_query(request: pb.ListWorkflowExecutionsRequest, *, extensions: bool) -> RunQuery | None:
+    """Which runs a request asks for; None when it contradicts itself, so that there are none.
+
+    Raises:
+        InvalidInputError: The filter is not one that can be answered.
+    """
+    readers: dict[str, Reader] = {"id": _uuid, "status": _status, "workflow_name": _string}
+    if extensions:
+        readers["caller_id"] = _string
+    found = _read(request.filter, readers)
+    if found is None:
+        return None
+    name = request.workflow_name
+    if name and found.setdefault("workflow_name", name) != name:
+        return None
+    where = ExecutionFilter(
+        workflow_name=found.get("workflow_name"),
+        status=ExecutionStatus(found["status"]) if "status" in found else None,
+        caller_id=found.get("caller_id"),
+    )
+    return RunQuery(where, found.get("id"))
+
+
+def read_job_id(request: pb.ListFunctionExecutionsRequest) -> str | None:
+    """The ID of the job that a request asks for; None when it contradicts itself.
+
+    Raises:
+        InvalidInputError: The filter asks for anything else.
+    """
+    found = _read(request.filter, {"id": _uuid})
+    if found is not None and "id" not in found:
+        raise InvalidInputError("filter must be on the field 'id', with the operator EQ.")
+    return None if found is None else found["id"]
+
+
+def _read(given: pb.Filter, readers: Mapping[str, Reader]) -> dict[str, str] | None:
+    found: dict[str, str] = {}
+    contradictory = False
+    for condition in _conditions(given):
+        field = condition.field
+        if field not in readers:
+            raise InvalidInputError(f"filter on the field {field!r} is not supported: use {_listed(readers)}.")
+        if condition.operator != pb.Condition.OPERATOR_EQ:
+            raise InvalidInputError(f"filter on the field {field!r} supports the operator EQ only.")
+        value = readers[field](field, condition.value)
+        contradictory |= found.setdefault(field, value) != value
+    return None if contradictory else found
+
+
+def _conditions(given: pb.Filter) -> Iterator[pb.Condition]:
+    parts: Any = given  # `and` and `or` are no attributes that Python can spell
+    if getattr(parts, "or"):
+        raise InvalidInputError("filter.or is not supported: join conditions with `and`.")
+    if given.HasField("condition"):
+        yield given.condition
+    for part in getattr(parts, "and"):
+        yield from _conditions(part)
+
+
+def _listed(readers: Mapping[str, Reader]) -> str:
+    return ", ".join(map(repr, readers))
+
+
+def _string(field: str, value: Value) -> str:
+    if value.WhichOneof("kind") != "string_value":
+        raise InvalidInputError(f"filter on the field {field!r} needs a string.")
+    return value.string_value
+
+
+def _uuid(field: str, value: Value) -> str:
+    text = _string(field, value)
+    if not is_uuid(text):
+        raise InvalidInputError(f"filter on the field {field!r} needs a UUID.")
+    return text.lower()
+
+
+def _status(field: str, value: Value) -> str:
+    """A status by its number or its name, with or without `STATUS_`."""
+    kind = value.WhichOneof("kind")
+    if kind == "number_value":
+        numbers = {number: name for name, number in pb.WorkflowExecution.Status.items()}
+        name = numbers.get(int(value.number_value)) if value.number_value.is_integer() else None
+    else:
+        name = value.string_value
+    status = (name or "").removeprefix("STATUS_")
+    if status not in _STATUSES:
+        raise InvalidInputError(
+            f"filter on the field {field!r} needs one of {', '.join(_STATUSES)}, or the number of one."
+        )
+    return status

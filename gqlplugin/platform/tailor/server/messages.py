@@ -1,0 +1,155 @@
+"""Records as the messages of the contract."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from google.protobuf.json_format import ParseDict
+from google.protobuf.struct_pb2 import Value
+from pydantic_core import to_jsonable_python
+
+from gqlplugin import execution as records
+from gqlplugin.identity import AuthInvoker, User
+from gqlplugin.platform.tailor.proto import operator_pb2 as pb
+from gqlplugin.platform.tailor.server.ids import machine_user_id
+from gqlplugin.platform.tailor.server.tokens import MachineUserClient
+
+_RUN_STATUSES = frozenset(pb.WorkflowExecution.Status.keys())
+_JOB_STATUSES = frozenset(pb.WorkflowJobExecution.Status.keys())
+_FUNCTION_STATUSES = frozenset(pb.FunctionExecution.Status.keys())
+
+
+def to_run(
+    run: records.WorkflowExecution, jobs: Iterable[pb.WorkflowJobExecution], *, details: bool
+) -> pb.WorkflowExecution:
+    """A run, with its details when the client knows of them."""
+    return pb.WorkflowExecution(
+        id=run.id,
+        workflow_name=run.workflow_name,
+        status=_status(run.status, _RUN_STATUSES),
+        job_executions=jobs,
+        started_at=run.started_at,
+        finished_at=run.finished_at,
+        details=_run_details(run) if details else None,
+    )
+
+
+def to_job(job: records.JobExecution, *, details: bool) -> pb.WorkflowJobExecution:
+    """A job as part of its run. Its own ID and that of its FunctionExecution are one."""
+    return pb.WorkflowJobExecution(
+        id=job.id,
+        stacked_job_name=job.stacked_name,
+        status=_status(job.status, _JOB_STATUSES),
+        execution_id=job.id,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        details=_job_details(job) if details else None,
+    )
+
+
+def to_function(job: records.JobExecution, *, workspace_id: str, details: bool) -> pb.FunctionExecution:
+    """A job by itself. A suspended one is RUNNING, as there is no other word for it here."""
+    status = records.JobStatus.RUNNING if job.status is records.JobStatus.SUSPEND else job.status
+    return pb.FunctionExecution(
+        id=job.id,
+        workspace_id=workspace_id,
+        script_name=job.name,
+        status=_status(status, _FUNCTION_STATUSES),
+        logs=_text("\n".join(job.logs)),
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        type=pb.FunctionExecution.TYPE_JOB,
+        result=job.result,
+        error=None if job.error is None else _text(f"{job.error.code}: {job.error.message}"),
+        details=_job_details(job) if details else None,
+    )
+
+
+def to_machine_user(client: MachineUserClient, namespace: str, at: datetime) -> pb.MachineUser:
+    """A machine user with its OAuth client."""
+    attributes = to_jsonable_python(dict(client.user.attributes), inf_nan_mode="null")
+    return pb.MachineUser(
+        id=machine_user_id(namespace, client.user.name),
+        name=client.user.name,
+        client_id=client.client_id,
+        client_secret=client.client_secret.get_secret_value(),
+        attributes=sorted(attributes),
+        created_at=at,
+        updated_at=at,
+        attribute_map={name: ParseDict(value, Value()) for name, value in attributes.items()},
+    )
+
+
+def _status(status: str, known: frozenset[str]) -> Any:
+    """The name of an enum value; a status that the contract has no word for yet is unspecified."""
+    name = f"STATUS_{status}"
+    return name if name in known else "STATUS_UNSPECIFIED"
+
+
+def _run_details(run: records.WorkflowExecution) -> pb.RunDetails:
+    return pb.RunDetails(
+        input=run.input,
+        output=run.output,
+        error=_error(run.error),
+        caller=_caller(run.caller),
+        invoker=_invoker(run.invoker),
+        progress=_progress(run.progress),
+        attempt=run.attempt,
+        depth=run.depth,
+        created_at=run.created_at,
+    )
+
+
+def _job_details(job: records.JobExecution) -> pb.JobDetails:
+    return pb.JobDetails(
+        run_id=job.run_id,
+        place=job.place,
+        name=job.name,
+        input=job.input,
+        result=job.result,
+        error=_error(job.error),
+        logs=map(_text, job.logs),
+        progress=_progress(job.progress),
+        stacked_name=job.stacked_name,
+    )
+
+
+def _caller(user: User) -> pb.Caller:
+    return pb.Caller(
+        id=user.id,
+        type=user.type,
+        workspace_id=user.workspace_id,
+        attributes=None if user.attributes is None else json.dumps(to_jsonable_python(dict(user.attributes))),
+        attribute_list=map(_text, user.attribute_list),
+    )
+
+
+def _invoker(invoker: AuthInvoker | None) -> pb.AuthInvoker | None:
+    if invoker is None:
+        return None
+    return pb.AuthInvoker(namespace=invoker.namespace, machine_user_name=invoker.machine_user_name)
+
+
+def _error(error: records.ExecutionError | None) -> pb.ExecutionError | None:
+    if error is None:
+        return None
+    return pb.ExecutionError(
+        code=_text(error.code),
+        message=_text(error.message),
+        detail=None if error.detail is None else _text(error.detail),
+    )
+
+
+def _progress(progress: records.Progress | None) -> pb.Progress | None:
+    if progress is None:
+        return None
+    message = None if progress.message is None else _text(progress.message)
+    return pb.Progress(fraction=progress.fraction, message=message)
+
+
+def _text(said: str) -> str:
+    """What a job said, as text that can be sent: half a surrogate pair can't."""
+    return said.encode(errors="replace").decode()

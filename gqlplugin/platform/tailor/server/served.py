@@ -1,0 +1,76 @@
+"""What a server serves: the definitions, and the platform behind it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any, TypeVar
+
+from gqlplugin.errors import NotFoundError
+from gqlplugin.platform.base import Definitions, Platform, RunnableWorkflow
+from gqlplugin.platform.tailor.server.ids import workflow_id
+from gqlplugin.platform.tailor.server.paging import PageTokens
+from gqlplugin.platform.tailor.server.tokens import MachineUserTokens
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Served:
+    """What the methods share.
+
+    Attributes:
+        url: The base URL that clients are told; empty to tell them the one they used.
+        extensions: Whether gqlplugin's own fields are read and written.
+        created_at: What clients are told that everything was created at.
+        writes: Those that are under way.
+    """
+
+    definitions: Definitions
+    platform: Platform
+    url: str
+    extensions: bool
+    created_at: datetime
+    page_tokens: PageTokens
+    machine_user_tokens: MachineUserTokens
+    writes: Writes
+
+    def workflow(self, identifier: str) -> RunnableWorkflow:
+        """The workflow with an ID.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        workflow = self._by_id.get(identifier)
+        if workflow is None:
+            raise NotFoundError(f"Workflow '{identifier}' not found.")
+        return workflow
+
+    @cached_property
+    def _by_id(self) -> Mapping[str, RunnableWorkflow]:
+        return {workflow_id(self.definitions.name, name): one for name, one in self.definitions.workflows.items()}
+
+
+class Writes:
+    """Calls that go on to their end when the request that made them is cancelled.
+
+    A client that hangs up, or a time-out that passes, must not leave a start half done.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Future[Any]] = set()
+
+    async def finish(self, call: Coroutine[Any, Any, T]) -> T:
+        """The call's result."""
+        task = asyncio.ensure_future(call)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
+
+    async def wait(self) -> None:
+        """Until none is under way."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)

@@ -1,0 +1,126 @@
+"""The methods that start and resume runs, each under its old name and its new one."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing, suppress
+from typing import Any, Literal, TypeAlias, get_args
+
+from connectrpc.request import RequestContext
+from pydantic_core import from_json
+
+from gqlplugin.errors import FailedPreconditionError, GqlpluginError, InvalidInputError, NotFoundError
+from gqlplugin.execution import ExecutionStatus
+from gqlplugin.identity import AuthInvoker, User
+from gqlplugin.platform.base import Platform
+from gqlplugin.platform.tailor.proto import operator_pb2 as pb
+from gqlplugin.platform.tailor.server.requests import uuid_in
+from gqlplugin.platform.tailor.server.served import Served
+
+_RESUMING_SECONDS = 10.0
+_ANSWERING = 0.8  # of the request's time-out: the rest is for the answer
+_MAX_KEY_LENGTH = 255
+
+_Context: TypeAlias = RequestContext[Any, Any]
+_CallerType = Literal["user", "machine_user", ""]
+
+
+class StartMethods:
+    """A start that was accepted goes through, even when its client hangs up meanwhile."""
+
+    served: Served
+
+    async def test_start_workflow(
+        self, request: pb.TestStartWorkflowRequest, ctx: _Context, /
+    ) -> pb.TestStartWorkflowResponse:
+        """Start a run."""
+        return pb.TestStartWorkflowResponse(execution_id=await self._start(request, ctx))
+
+    async def start_workflow(self, request: pb.StartWorkflowRequest, ctx: _Context, /) -> pb.StartWorkflowResponse:
+        """Start a run."""
+        return pb.StartWorkflowResponse(execution_id=await self._start(request, ctx))
+
+    async def test_resume_workflow(
+        self, request: pb.TestResumeWorkflowRequest, ctx: _Context, /
+    ) -> pb.TestResumeWorkflowResponse:
+        """Run a failed run again."""
+        return pb.TestResumeWorkflowResponse(execution_id=await self._resume(request, ctx))
+
+    async def resume_workflow_execution(
+        self, request: pb.ResumeWorkflowExecutionRequest, ctx: _Context, /
+    ) -> pb.ResumeWorkflowExecutionResponse:
+        """Run a failed run again."""
+        return pb.ResumeWorkflowExecutionResponse(execution_id=await self._resume(request, ctx))
+
+    async def _start(self, request: pb.TestStartWorkflowRequest | pb.StartWorkflowRequest, ctx: _Context) -> str:
+        served = self.served
+        workflow = served.workflow(uuid_in(request, "workflow_id"))
+        invoker = served.definitions.resolve_invoker(_invoker_of(request.auth_invoker))
+        arg = workflow.encode_json(request.arg if request.HasField("arg") else "null")
+        caller = _caller_of(request.caller) if served.extensions and request.HasField("caller") else User()
+        key = ctx.request_headers.get("idempotency-key") if served.extensions else None
+        if key is not None and not 0 < len(key) <= _MAX_KEY_LENGTH:
+            raise InvalidInputError(f"The header Idempotency-Key must have 1 to {_MAX_KEY_LENGTH} characters.")
+        workflow.check_permission(caller, invoker)
+        return await served.writes.finish(
+            served.platform.start_workflow(workflow.name, arg, caller=caller, invoker=invoker, idempotency_key=key)
+        )
+
+    async def _resume(
+        self, request: pb.TestResumeWorkflowRequest | pb.ResumeWorkflowExecutionRequest, ctx: _Context
+    ) -> str:
+        run_id = uuid_in(request, "execution_id")
+        try:
+            await self.served.writes.finish(self.served.platform.resume(run_id))
+        except NotFoundError:
+            raise NotFoundError(f"Execution '{run_id}' not found.") from None
+        except FailedPreconditionError:
+            raise FailedPreconditionError(f"Execution '{run_id}' is not in a resumable state.") from None
+        left = ctx.timeout_ms
+        seconds = _RESUMING_SECONDS if left is None else min(_RESUMING_SECONDS, left / 1000 * _ANSWERING)
+        with suppress(TimeoutError, GqlpluginError):  # the resume stands, whatever becomes of watching it
+            async with asyncio.timeout(seconds):
+                await _begun(self.served.platform, run_id)
+        return run_id
+
+
+async def _begun(platform: Platform, run_id: str) -> None:
+    """Wait until a run that was resumed is on its way: the vendor's client takes PENDING_RESUME for an end."""
+    watching: Any = platform.watch(run_id)  # an async generator, which must not be left half read
+    async with aclosing(watching) as runs:
+        async for run in runs:
+            if run.status is not ExecutionStatus.PENDING_RESUME:
+                return
+
+
+def _invoker_of(given: pb.AuthInvoker) -> AuthInvoker | None:
+    if not given.namespace and not given.machine_user_name:
+        return None
+    return AuthInvoker(given.namespace, given.machine_user_name)
+
+
+def _caller_of(given: pb.Caller) -> User:
+    return User(
+        id=given.id,
+        type=_caller_type(given.type),
+        workspace_id=given.workspace_id,
+        attributes=_attributes(given.attributes) if given.HasField("attributes") else None,
+        attribute_list=tuple(given.attribute_list),
+    )
+
+
+def _caller_type(given: str) -> _CallerType:
+    for known in get_args(_CallerType):
+        if given == known:
+            return known  # type: ignore[no-any-return]  # get_args does not tell what it returns
+    raise InvalidInputError(f"caller.type must be one of {', '.join(map(repr, get_args(_CallerType)))}.")
+
+
+def _attributes(text: str) -> dict[str, Any]:
+    try:
+        attributes = from_json(text, allow_inf_nan=False)
+    except ValueError:
+        attributes = None
+    if not isinstance(attributes, dict):
+        raise InvalidInputError("caller.attributes must be the JSON text of an object.")
+    return attributes

@@ -1,0 +1,111 @@
+"""Starting runs and resuming them: once, or the caller is told that nobody knows."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from uuid import uuid4
+
+from gqlplugin.codec import check_json
+from gqlplugin.errors import FailedPreconditionError, InvalidInputError, NotFoundError, UnsupportedError
+from gqlplugin.identity import AuthInvoker, User
+from gqlplugin.platform.tailor.errors import missing
+from gqlplugin.platform.tailor.jobs import get_run, is_uuid
+from gqlplugin.platform.tailor.messages import ResumedAnswer, StartedAnswer
+from gqlplugin.platform.tailor.records import caller_message
+from gqlplugin.platform.tailor.transport import Transport
+from gqlplugin.platform.tailor.workflows import WorkflowIds
+
+MAX_ARG_BYTES = 1024 * 1024
+MAX_KEY_LENGTH = 255
+
+_HASHED = "sha256:"
+
+
+class Starts:
+    """Starts runs.
+
+    Args:
+        transport: Where.
+        check_name: Refuses a workflow that the app does not have.
+    """
+
+    def __init__(self, transport: Transport, *, check_name: Callable[[str], None]) -> None:
+        self._transport = transport
+        self._check_name = check_name
+        self._ids = WorkflowIds(transport)
+
+    async def start(
+        self, name: str, arg: str, *, caller: User, invoker: AuthInvoker | None, idempotency_key: str | None
+    ) -> str:
+        """Start a run and return its ID; see `Platform.start_workflow`."""
+        self._check_name(name)
+        _check(arg, caller, idempotency_key)
+        message: dict[str, object] = {"arg": arg}
+        if invoker is not None:
+            message["authInvoker"] = {
+                "namespace": invoker.namespace,
+                "machineUserName": invoker.machine_user_name,
+            }
+        workflow_id = await self._ids.find(name)
+        key = None
+        if await self._transport.has_extensions():
+            message["caller"] = _caller(caller)
+            key = str(uuid4()) if idempotency_key is None else header_value(idempotency_key)
+        elif idempotency_key is not None:
+            raise UnsupportedError("This platform knows no idempotency keys: start without one.")
+        try:
+            return await self._send(workflow_id, message, key)
+        except NotFoundError as error:
+            another_id = await self._ids.find(name, stale=workflow_id)
+            if another_id == workflow_id:
+                raise NotFoundError(f"There is no workflow {name!r}.") from error.__cause__
+        with missing(f"There is no workflow {name!r}."):
+            return await self._send(another_id, message, key)
+
+    async def _send(self, workflow_id: str, message: dict[str, object], key: str | None) -> str:
+        message = {"workflowId": workflow_id, **message}
+        answer = await self._transport.call("TestStartWorkflow", message, StartedAnswer, idempotency_key=key)
+        return answer.execution_id
+
+
+async def resume(transport: Transport, run_id: str) -> None:
+    """Run a failed run again; see `Platform.resume`."""
+    problem = f"There is no run {run_id!r}."
+    if not is_uuid(run_id):
+        raise NotFoundError(problem)
+    try:
+        with missing(problem):
+            await transport.call("TestResumeWorkflow", {"executionId": run_id}, ResumedAnswer)
+    except FailedPreconditionError as error:
+        status = (await get_run(transport, run_id)).status
+        raise FailedPreconditionError(
+            f"Run {run_id!r} is {status}; only a FAILED run can be resumed."
+        ) from error.__cause__
+
+
+def header_value(key: str) -> str:
+    """An idempotency key as a header can carry it: itself, or a hash of it where it has other characters."""
+    if re.fullmatch(r"[\x21-\x7e]+", key) and not key.startswith(_HASHED):
+        return key
+    return _HASHED + hashlib.sha256(key.encode()).hexdigest()
+
+
+def _check(arg: str, caller: User, key: str | None) -> None:
+    check_json(arg, max_bytes=MAX_ARG_BYTES)
+    if key is not None and not 0 < len(key) <= MAX_KEY_LENGTH:
+        raise InvalidInputError(f"An idempotency key has 1 to {MAX_KEY_LENGTH} characters, not {len(key)}.")
+    try:
+        f"{arg}{caller.id}{key}".encode()
+    except UnicodeEncodeError:
+        raise InvalidInputError(
+            "The arguments, the caller or the idempotency key hold half a surrogate pair."
+        ) from None
+
+
+def _caller(caller: User) -> dict[str, object]:
+    try:
+        return caller_message(caller)
+    except ValueError:
+        raise InvalidInputError("The caller's attributes are not JSON values.") from None

@@ -1,0 +1,67 @@
+"""Fixtures for the tests of the command line."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic_core import from_json
+
+from gqlplugin.cli import main
+from tests.cli import shop
+from tests.cli.support import APP, OURS, worker
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return from_json(self.out)
+
+
+Gqlplugin = Callable[..., Result]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _interruptible() -> None:
+    """A process that is started where SIGINT is ignored, as by a shell in the background, would ignore it too."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def gqlplugin(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Gqlplugin:
+    """Runs the command line in this process, in a folder of its own, with nothing in the environment."""
+    for name in os.environ:
+        if name.startswith(OURS):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(shop, "GATES", tmp_path)
+
+    def run(*args: str) -> Result:
+        capsys.readouterr()
+        code = main(args)
+        captured = capsys.readouterr()
+        return Result(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Iterator[tuple[str, ...]]:
+    """The options for a file whose jobs are run."""
+    path = tmp_path / "shop.sqlite"
+    with worker(path):
+        yield (*APP, "--database", str(path))

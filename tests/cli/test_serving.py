@@ -1,0 +1,197 @@
+"""`gqlplugin serve`, `worker` and `serve-platform`: processes that serve until they are told to end."""
+
+import re
+import signal
+import socket
+import stat
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.cli.conftest import Gqlplugin
+from tests.cli.support import APP, ORDER, Running, run_command, running
+
+SHOP = ("tests.cli.shop:app", "--database", "shop.sqlite")
+LOCAL = (*APP, "--database", "shop.sqlite")
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+
+
+def served_at(server: Running) -> str:
+    """The URL that uvicorn says it serves."""
+    found = re.search(r"http://127\.0\.0\.1:\d+", server.says("Uvicorn running on"))
+    assert found is not None
+    return found[0]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_worker_runs_jobs_until_it_is_told_to_end(
+    gqlplugin: Gqlplugin, tmp_path: Path, number: signal.Signals
+) -> None:
+    """A worker makes the file, says that it serves nothing, runs what others start, and ends in good order."""
+    with running(tmp_path, "worker", *SHOP) as worker:
+        worker.says("A worker for the jobs of shop in shop.sqlite. It serves nothing; Ctrl-C ends it.")
+        assert gqlplugin("workflow", "start", "place-order", "-a", ORDER, "-W", *LOCAL).code == 0
+        worker.says("INFO     looking up 1")
+        worker.process.send_signal(number)
+        assert worker.ended() == 0
+    assert worker.out == ""
+    assert "Traceback" not in worker.err
+
+
+def test_what_jobs_log_reaches_no_terminal_raw(gqlplugin: Gqlplugin, tmp_path: Path) -> None:
+    """A worker writes the log lines of its jobs without what a terminal could act on."""
+    with running(tmp_path, "worker", *SHOP) as worker:
+        worker.says("A worker for the jobs of shop")
+        gqlplugin("workflow", "start", "ship-order", "-W", *LOCAL)
+        worker.says(r"WARNING  \x1b[31mred")
+    assert "\x1b" not in worker.err
+
+
+def test_a_second_worker_stands_by_and_takes_over(gqlplugin: Gqlplugin, tmp_path: Path) -> None:
+    """Of two workers of a file the second says that it stands by, and that it executes once the first has ended."""
+    with running(tmp_path, "worker", *SHOP) as first:
+        first.says("A worker for the jobs of shop")
+        gqlplugin("workflow", "start", "ship-order", "-W", *LOCAL)
+        with running(tmp_path, "worker", *SHOP) as second:
+            second.says("Another process executes shop.sqlite; this one stands by")
+            first.process.terminate()
+            second.says("This process now executes shop.sqlite")
+
+
+@pytest.mark.parametrize(
+    ("command", "says", "ending"),
+    [
+        (("worker",), "A worker for the jobs of shop", "Ending."),
+        (("serve", "--port", "0"), "Uvicorn running on", "Shutting down"),
+    ],
+)
+def test_a_second_interrupt_ends_it_at_once(
+    gqlplugin: Gqlplugin, tmp_path: Path, command: tuple[str, ...], says: str, ending: str
+) -> None:
+    """A process whose job goes on is ended by the second Ctrl-C, before its ten seconds are over."""
+    with running(tmp_path, *command, *SHOP) as process:
+        process.says(says)
+        shut = ("workflow", "start", "pack-order", "-a", '"shut"', "-W", "--timeout", "300ms")
+        assert "at the gate" in gqlplugin(*shut, *LOCAL).err
+        process.process.send_signal(signal.SIGINT)
+        process.says(ending)
+        process.process.send_signal(signal.SIGINT)
+        assert process.process.wait(5) == 130
+    assert "Traceback" not in process.err
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_serve_answers_graphql_and_runs_jobs(gqlplugin: Gqlplugin, tmp_path: Path, number: signal.Signals) -> None:
+    """The GraphQL API is served, the file is made, and jobs run in the same process."""
+    with running(tmp_path, "serve", *SHOP, "--port", "0") as server:
+        url = served_at(server)
+        answer = httpx.post(f"{url}/graphql", json={"query": 'mutation { placeOrder(item: "tea") }'}, trust_env=False)
+        assert answer.json() == {"data": {"placeOrder": "tea"}}
+        assert "PRINTER_OFF" in gqlplugin("workflow", "start", "ship-order", "-W", *LOCAL).err
+        assert "Callers are anonymous" in server.err
+        server.process.send_signal(number)
+        assert server.ended() in (0, -number)
+    assert "Traceback" not in server.err
+
+
+def test_serve_without_jobs(gqlplugin: Gqlplugin, tmp_path: Path) -> None:
+    """With --no-execute jobs wait for a worker."""
+    with running(tmp_path, "serve", *SHOP, "--port", "0", "--no-execute") as server:
+        served_at(server)
+        result = gqlplugin("workflow", "start", "ship-order", "-W", "--timeout", "300ms", *LOCAL)
+    assert result.code == 3
+    assert "PENDING" in result.err
+    assert "RUNNING" not in result.err
+
+
+def exported(server: Running) -> dict[str, str]:
+    """What a shell sets that runs the lines which the server prints."""
+    server.says("Ctrl-C ends it.")
+    lines = [line.strip() for line in server.err.splitlines() if line.strip().startswith("export ")]
+    shell = subprocess.run(
+        ["/bin/sh", "-c", "\n".join([*lines, "env"])],
+        env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    pairs = (line.split("=", 1) for line in shell.stdout.splitlines())
+    return {name: value for name, value in pairs if name.startswith("TAILOR_")}
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_serve_platform_says_how_to_use_it(
+    gqlplugin: Gqlplugin, tmp_path: Path, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lines it prints set what clients need; the token is in a file of its owner's alone, and nowhere else."""
+    with running(tmp_path, "serve-platform", *SHOP, "--port", "0") as server:
+        variables = exported(server)
+        file = tmp_path / "shop.sqlite.token"
+        token = file.read_text().strip()
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert len(token) >= 32
+        assert variables["TAILOR_PLATFORM_TOKEN"] == token
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        assert "place-order" in gqlplugin("workflow", "list").out
+        server.process.send_signal(number)
+        assert server.ended() == 0
+    assert token not in server.out + server.err
+    assert "shop.sqlite.token" in server.err
+
+
+def test_the_token_of_the_environment(gqlplugin: Gqlplugin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TAILOR_PLATFORM_TOKEN is the token where it is set: no file is made, and it is not printed."""
+    token = "operator-token-of-the-environment"  # noqa: S105 - of this test alone
+    uuid = "11111111-1111-4111-8111-111111111111"
+    options = ("--port", "0", "--workspace-id", uuid)
+    with running(tmp_path, "serve-platform", *SHOP, *options, TAILOR_PLATFORM_TOKEN=token) as server:
+        variables = exported(server) | {"TAILOR_PLATFORM_TOKEN": token}
+        assert variables["TAILOR_PLATFORM_WORKSPACE_ID"] == uuid
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        assert gqlplugin("workflow", "list").code == 0
+    assert token not in server.out + server.err
+    assert not (tmp_path / "shop.sqlite.token").exists()
+
+
+def test_a_token_file_is_kept(tmp_path: Path) -> None:
+    """An existing token file is used as it is, and one that others may read is warned of."""
+    file = tmp_path / "my token"
+    file.write_text("a-token-that-somebody-made\n")
+    file.chmod(0o644)
+    with running(tmp_path, "serve-platform", *SHOP, "--port", "0", "--token-file", "my token") as server:
+        assert exported(server)["TAILOR_PLATFORM_TOKEN"] == "a-token-that-somebody-made"  # noqa: S105
+        assert "chmod 600 'my token'" in server.err
+    assert file.read_text() == "a-token-that-somebody-made\n"
+
+
+@pytest.mark.parametrize("command", ["serve", "worker", "serve-platform"])
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        (("tests.cli.shop:app",), "Name it with --database FILE, or set GQLPLUGIN_DATABASE."),
+        (("--database", "x"), "Name it with -A module:app"),
+        (("a:b", "-A", "c:d", "--database", "x"), "'a:b' or 'c:d'"),
+    ],
+)
+def test_what_to_serve_must_be_said(
+    gqlplugin: Gqlplugin, tmp_path: Path, command: str, options: tuple[str, ...], shown: str
+) -> None:
+    """Without an application or a file the usage error says how to name it, and no file is made."""
+    result = gqlplugin(command, *options)
+    assert (result.code, result.out) == (2, "")
+    assert shown in result.err
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("command", ["serve", "serve-platform"])
+def test_a_port_that_is_taken(tmp_path: Path, command: str) -> None:
+    """A port that somebody else listens at is an error without a traceback."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        other = run_command(tmp_path, command, *SHOP, "--port", str(taken.getsockname()[1]))
+    assert other.returncode == 1
+    assert "Traceback" not in other.stderr
+    assert "in use" in other.stderr

@@ -1,0 +1,38 @@
+"""A platform server on a port of this machine, for tests of what talks to one."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from gqlplugin.platform.tailor.server.serving import run_server
+
+TOKEN = "a-token-for-these-tests-alone"  # noqa: S105 - of servers that live as long as a test
+WORKSPACE = "11111111-2222-4333-8444-555555555555"
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def serving(asgi: ASGIApp, port: int = 0) -> AsyncIterator[str]:
+    """Serve an app on loopback, as `gqlplugin serve-platform` does, and yield its URL."""
+    shutdown = asyncio.Event()
+    bound: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    server = asyncio.create_task(run_server(asgi, port=port, shutdown=shutdown, started=bound.set_result))
+    either: list[asyncio.Future[Any]] = [server, bound]
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    if server.done():
+        await server
+    try:
+        yield f"http://127.0.0.1:{bound.result()}"
+    finally:
+        shutdown.set()
+        await server

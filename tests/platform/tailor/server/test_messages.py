@@ -1,0 +1,140 @@
+"""Records as messages."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import pytest
+
+from gqlplugin.execution import ExecutionError, ExecutionStatus, JobExecution, JobStatus, Progress, WorkflowExecution
+from gqlplugin.identity import AuthInvoker, User
+from gqlplugin.platform.tailor.proto import operator_pb2 as pb
+from gqlplugin.platform.tailor.server.messages import to_function, to_job, to_run
+
+AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+
+
+def run_of(**changes: Any) -> WorkflowExecution:
+    given: dict[str, Any] = {
+        "id": "the-id",
+        "workflow_name": "greet",
+        "status": ExecutionStatus.PENDING,
+        "input": "null",
+        "created_at": AT,
+        **changes,
+    }
+    return WorkflowExecution(**given)
+
+
+def job_of(**changes: Any) -> JobExecution:
+    given: dict[str, Any] = {
+        "run_id": "01a200be-860b-7804-8b78-b303daf6e222",
+        "place": "0.1",
+        "name": "write",
+        "stacked_name": "greet/write",
+        "status": JobStatus.RUNNING,
+        "input": "1",
+        "started_at": AT,
+        **changes,
+    }
+    return JobExecution(**given)
+
+
+@pytest.mark.parametrize("status", ExecutionStatus)
+def test_run_statuses(status: ExecutionStatus) -> None:
+    """Every status of a run has its own enum value."""
+    message = to_run(run_of(status=status), [], details=False)
+    assert pb.WorkflowExecution.Status.Name(message.status) == f"STATUS_{status}"
+
+
+@pytest.mark.parametrize("status", JobStatus)
+def test_job_statuses(status: JobStatus) -> None:
+    """Every status of a job has its own enum value, and in a function execution one that exists there."""
+    job = job_of(status=status)
+    assert pb.WorkflowJobExecution.Status.Name(to_job(job, details=False).status) == f"STATUS_{status}"
+    function = to_function(job, workspace_id="w", details=False)
+    expected = "RUNNING" if status is JobStatus.SUSPEND else status
+    assert pb.FunctionExecution.Status.Name(function.status) == f"STATUS_{expected}"
+
+
+def test_statuses_to_come() -> None:
+    """A status that the contract has no word for is unspecified, and breaks nothing."""
+    later = cast(Any, "PAUSED")
+    assert to_run(run_of(status=later), [], details=True).status == pb.WorkflowExecution.STATUS_UNSPECIFIED
+    assert to_job(job_of(status=later), details=True).status == pb.WorkflowJobExecution.STATUS_UNSPECIFIED
+    function = to_function(job_of(status=later), workspace_id="w", details=True)
+    assert function.status == pb.FunctionExecution.STATUS_UNSPECIFIED
+
+
+def test_what_is_absent_is_not_set() -> None:
+    """A time, an output or an error that is not there is absent, not empty."""
+    message = to_run(run_of(), [], details=True)
+    assert not message.HasField("started_at")
+    assert not message.HasField("finished_at")
+    for field in ("output", "error", "invoker", "progress"):
+        assert not message.details.HasField(field)
+    assert not message.details.caller.HasField("attributes")
+    details = to_job(job_of(), details=True).details
+    for field in ("result", "error", "progress"):
+        assert not details.HasField(field)
+    assert not to_run(run_of(), [], details=False).HasField("details")
+
+
+def test_every_field_of_a_run_is_told() -> None:
+    """The details hold all that a platform keeps of a run and the contract does not."""
+    run = run_of(
+        output='{"a": 1}',
+        caller=User("alice", "user", "w", {"a": [1]}, ("x",)),
+        invoker=AuthInvoker("my-auth", "manager"),
+        error=ExecutionError("CODE", "message", "detail"),
+        progress=Progress(0.25, ""),
+        attempt=3,
+        depth=2,
+        started_at=AT + timedelta(microseconds=1),
+        finished_at=AT + timedelta(microseconds=2),
+    )
+    message = to_run(run, [], details=True)
+    details = message.details
+    assert (details.input, details.output, details.attempt, details.depth) == ("null", '{"a": 1}', 3, 2)
+    assert details.caller == pb.Caller(
+        id="alice", type="user", workspace_id="w", attributes='{"a": [1]}', attribute_list=["x"]
+    )
+    assert details.invoker == pb.AuthInvoker(namespace="my-auth", machine_user_name="manager")
+    assert details.error == pb.ExecutionError(code="CODE", message="message", detail="detail")
+    assert details.progress == pb.Progress(fraction=0.25, message="")
+    assert details.created_at.ToDatetime(UTC) == AT
+    assert message.finished_at.ToDatetime(UTC) - message.started_at.ToDatetime(UTC) == timedelta(microseconds=1)
+
+
+def test_every_field_of_a_job_is_told() -> None:
+    """So do those of a job."""
+    job = job_of(
+        result="2", logs=("a", "b\nc"), error=ExecutionError("CODE", "message"), progress=Progress(1.0), finished_at=AT
+    )
+    message = to_job(job, details=True)
+    assert message.details == pb.JobDetails(
+        run_id=job.run_id,
+        place="0.1",
+        name="write",
+        stacked_name="greet/write",
+        input="1",
+        result="2",
+        logs=["a", "b\nc"],
+        error=pb.ExecutionError(code="CODE", message="message"),
+        progress=pb.Progress(fraction=1.0),
+    )
+    assert message.finished_at.ToDatetime(UTC) == AT
+    function = to_function(job, workspace_id="w", details=True)
+    assert function.details == message.details
+    assert (function.logs, function.error) == ("a\nb\nc", "CODE: message")
+
+
+def test_half_a_character() -> None:
+    """What a job says can always be sent, even where it holds half a surrogate pair."""
+    error = ExecutionError("C\udc00", "M\udc00", "D\udc00")
+    job = job_of(logs=("L\udc00",), error=error, progress=Progress(0.5, "P\udc00"))
+    details = to_job(job, details=True).details
+    said = [details.error.code, details.error.message, details.error.detail, details.progress.message, *details.logs]
+    assert said == ["C?", "M?", "D?", "P?", "L?"]
+    function = to_function(job, workspace_id="w", details=False)
+    assert (function.logs, function.error) == ("L?", "C?: M?")
+    assert to_run(run_of(error=error), [], details=True).details.error.message == "M?"
