@@ -1,20 +1,30 @@
 """The README's code blocks run, and say what is true."""
 
+import asyncio
 import importlib
 import json
+import os
 import re
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from gqlplugin.platform.tailor.server import create_server
 from gqlplugin.testing import serve
+from tests.loopback import TOKEN, WORKSPACE, free_port, serving
 
 pytestmark = pytest.mark.anyio
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
+SHOWN_ID = "01a2002e-b2c9-79af-a70d-707a1cf158dc"
 
 
 def _blocks(language: str) -> list[str]:
@@ -82,8 +92,111 @@ async def test_the_shown_test_passes(modules: Path) -> None:
     await importlib.import_module("test_shop").test_an_order_is_processed()
 
 
+async def test_the_app_runs_on_a_platform_server(modules: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The app that the README moves to `TailorPlatform()` starts a run there, which runs there."""
+    shop = importlib.import_module("shop")
+    async with serving(create_server(shop.app, shop.EmbeddedPlatform("there.sqlite"), token=TOKEN)) as url:
+        monkeypatch.setenv("TAILOR_PLATFORM_URL", url)
+        monkeypatch.setenv("TAILOR_PLATFORM_TOKEN", TOKEN)
+        monkeypatch.setenv("TAILOR_PLATFORM_WORKSPACE_ID", WORKSPACE)
+        tailored = importlib.import_module("tailored")
+        mutation, query = _blocks("graphql")
+        async with serve(tailored.asgi) as client, asyncio.timeout(20):
+            run_id = (await client.run(mutation))["triggerOrderProcessing"]["workflowRunId"]
+            run = (await client.run(query, {"id": run_id}))["workflowRun"]
+            while run["status"] != "SUCCESS":
+                run = (await client.run(query, {"id": run_id}))["workflowRun"]
+    assert run["output"] == {"orderId": "order-1", "sentTo": "alice@example.com"}
+
+
+class Shell:
+    """Runs the README's commands in a folder; `gqlplugin` is the one of this environment."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+    def run(self, command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(  # noqa: S602 - the README's own words
+            command,
+            check=False,
+            shell=True,
+            cwd=self._folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    @contextmanager
+    def running(self, command: str) -> Iterator[str]:
+        """Run a server on a free port, and yield its URL."""
+        port = free_port()
+        command = f"exec {re.sub(' --port [0-9]+', '', command)} --port {port}"
+        with subprocess.Popen(command, shell=True, cwd=self._folder, env=self.environment) as server:  # noqa: S602
+            try:
+                yield _answering(f"http://127.0.0.1:{port}")
+            finally:
+                server.send_signal(signal.SIGINT)
+
+
+def _answering(url: str) -> str:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            httpx.get(url, trust_env=False)
+        except httpx.TransportError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        else:
+            return url
+
+
+def _commands(section: str) -> list[str]:
+    block = re.search(rf"^## {section}$.*?^```console\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    assert block
+    return [line.removeprefix("$ ") for line in block.group(1).splitlines()]
+
+
+@pytest.mark.usefixtures("modules")
+def test_the_commands_do_what_is_said(tmp_path: Path) -> None:
+    """The commands of the README, one after another: serve, start and follow, list, show, resume."""
+    shell = Shell(tmp_path)
+    export, serve_it, start, failed, show, resume = _commands("Command line")
+    shell.environment |= dict(pair.split("=") for pair in export.split()[1:])
+    with shell.running(serve_it):
+        started = shell.run(start)
+        assert started.returncode == 0, started.stderr
+        run_id = re.match(r"Execution ID: (\S+)\nStatus: pending\n", started.stdout).group(1)  # type: ignore[union-attr]  # else it fails
+        assert "Status: success" in started.stdout
+        assert run_id not in shell.run(failed).stdout
+        shown = shell.run(show.replace(SHOWN_ID, run_id))
+        assert "sending to al@example.com" in shown.stdout
+        resumed = shell.run(resume.replace(SHOWN_ID, run_id))
+        assert (resumed.returncode, resumed.stdout) == (1, "")
+        assert "is not in a resumable state" in resumed.stderr
+
+
+@pytest.mark.usefixtures("modules")
+def test_the_platform_is_served(tmp_path: Path) -> None:
+    """`serve-platform` answers its token's holder, and nobody else; the token is a file for its owner alone."""
+    shell = Shell(tmp_path)
+    with shell.running(_commands("Against the Tailor Platform")[0]) as url:
+        token = tmp_path / "shop.sqlite.token"
+        assert token.stat().st_mode & 0o777 == 0o600
+        shell.environment |= {"TAILOR_PLATFORM_TOKEN": token.read_text().strip()}
+        listed = shell.run(f"gqlplugin workflow list --platform-url {url} --workspace-id {WORKSPACE}")
+        assert "order-processing" in listed.stdout, listed.stderr
+        shell.environment |= {"TAILOR_PLATFORM_TOKEN": "not the token"}
+        refused = shell.run(f"gqlplugin workflow list --platform-url {url} --workspace-id {WORKSPACE}")
+        assert (refused.returncode, refused.stdout) == (1, "")
+
+
 def test_every_block_is_run() -> None:
-    """No Python block is left out of these tests."""
-    assert set(_files()) == {"shop", "mounted", "own_schema", "test_shop"}
+    """No Python block is left out of these tests, and nothing is told at length."""
+    assert set(_files()) == {"shop", "mounted", "own_schema", "tailored", "test_shop"}
     assert len(_files()["shop"].splitlines()) <= 60
-    assert 140 <= len(README.splitlines()) <= 200
+    sections = dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", README, re.DOTALL | re.MULTILINE))
+    later = [len(sections[name].splitlines()) + 1 for name in ("Against the Tailor Platform", "Command line")]
+    assert max(later) < 30
+    assert 140 <= len(README.splitlines()) - sum(later) <= 200

@@ -54,8 +54,10 @@ class Watching:
         """What the options say.
 
         Raises:
-            UsageError: A duration is none.
+            UsageError: A duration is none, or bounds nothing.
         """
+        if timeout is not None and not wait:
+            raise UsageError("--timeout bounds how long a run is followed: add --wait.")
         return cls(
             wait=wait,
             interval=_duration("--interval", interval),

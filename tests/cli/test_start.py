@@ -167,6 +167,7 @@ def test_by_the_id_that_a_server_gives(gqlplugin: Gqlplugin, local: Local) -> No
         ((), "Which workflow?"),
         (("place-order", "--workflow-id", "x"), "Which workflow?"),
         (("place-order", "--logs"), "add --wait"),
+        (("place-order", "--timeout", "1s"), "add --wait"),
         (("place-order", "-q", "-j"), "give one of them"),
         (("place-order", "--app", "shop-auth"), "add --machineuser"),
         (("place-order", "-W", "-i", "3"), "Invalid value for --interval: '3' is not a duration"),

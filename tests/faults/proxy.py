@@ -9,7 +9,7 @@ from enum import Enum
 
 import httpx
 
-LONGEST_DELAY_SECONDS = 2.0
+LONGEST_DELAY_SECONDS = 1.2
 
 
 class Fault(Enum):

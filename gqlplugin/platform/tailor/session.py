@@ -25,7 +25,7 @@ from gqlplugin.platform.tailor.starts import Starts
 from gqlplugin.platform.tailor.transport import Transport
 from gqlplugin.platform.tailor.watching import Watches
 
-_LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=5)
+_LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=100, keepalive_expiry=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,17 +56,20 @@ class Starts:
         elif idempotency_key is not None:
             raise UnsupportedError("This platform knows no idempotency keys: start without one.")
         try:
-            return await self._send(workflow_id, message, key)
+            return await self._send(name, workflow_id, message, key)
         except NotFoundError as error:
             another_id = await self._ids.find(name, stale=workflow_id)
             if another_id == workflow_id:
                 raise NotFoundError(f"There is no workflow {name!r}.") from error.__cause__
         with missing(f"There is no workflow {name!r}."):
-            return await self._send(another_id, message, key)
+            return await self._send(name, another_id, message, key)
 
-    async def _send(self, workflow_id: str, message: dict[str, object], key: str | None) -> str:
+    async def _send(self, name: str, workflow_id: str, message: dict[str, object], key: str | None) -> str:
         message = {"workflowId": workflow_id, **message}
-        answer = await self._transport.call("TestStartWorkflow", message, StartedAnswer, idempotency_key=key)
+        try:
+            answer = await self._transport.call("TestStartWorkflow", message, StartedAnswer, idempotency_key=key)
+        except UnsupportedError as error:
+            raise UnsupportedError(f"Workflow {name!r} can't be started on this platform.") from error.__cause__
         return answer.execution_id
 
 
