@@ -43,7 +43,8 @@ class TailorPlatform(Catalog):
         timeout: For a call with all its attempts.
         poll_interval: How soon a watch looks again at a run that changes.
         max_poll_interval: The same, for a run that has not changed for a while.
-        transport: What sends the requests instead of the network, such as `httpx.ASGITransport`.
+        transport: What sends the requests instead of httpx's own, such as `httpx.ASGITransport` in a test. It must
+            raise `httpx.ConnectError` only where nothing was sent.
 
     Raises:
         InvalidInputError: The URL is not valid, or a time is not above 0.
