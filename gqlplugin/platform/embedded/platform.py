@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Self
@@ -22,6 +21,7 @@ from gqlplugin.platform.embedded.recorder import JournalRecorder
 from gqlplugin.platform.embedded.runner import Runner
 from gqlplugin.platform.embedded.starts import Starts
 from gqlplugin.platform.embedded.worker import Worker
+from gqlplugin.platform.entering import Entering
 from gqlplugin.platform.record import shown
 
 MAX_PAGE = 1000
@@ -65,26 +65,18 @@ class EmbeddedPlatform:
         self._retention = retention
         self._key_ttl = idempotency_key_ttl
         self._max_arg_bytes = max_arg_bytes
-        self._opening = asyncio.Lock()
-        self._exits: list[AsyncExitStack] = []
-        self._journal: Journal | None = None
-        self._starts: Starts | None = None
+        self._entering = Entering(self, self._open)
         self._worker: Worker | None = None
 
     def __repr__(self) -> str:
         return f"<EmbeddedPlatform {self._path!r}>"
 
     async def __aenter__(self) -> Self:
-        async with self._opening, AsyncExitStack() as stack:
-            if self._journal is None:
-                await self._open()
-                stack.push_async_callback(self._close)
-            stack.enter_context(bind(Binding(self)))
-            self._exits.append(stack.pop_all())
+        await self._entering.enter()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await self._exits.pop().aclose()
+        await self._entering.leave()
 
     @asynccontextmanager
     async def execute(self, definitions: Definitions) -> AsyncIterator[None]:
@@ -93,7 +85,7 @@ class EmbeddedPlatform:
         Raises:
             FailedPreconditionError: This platform executes other definitions already.
         """
-        journal, starts = self._opened()
+        journal, starts = self._entering.opened()
         if self._worker is not None:
             raise FailedPreconditionError(f"{self!r} executes an app already: give each app a platform of its own.")
         with bind(Binding(self, definitions)):
@@ -119,12 +111,12 @@ class EmbeddedPlatform:
         idempotency_key: str | None = None,
     ) -> str:
         """Start a run; see `Platform.start_workflow`."""
-        _, starts = self._opened()
+        _, starts = self._entering.opened()
         return await starts.start(name, arg, caller=caller, invoker=invoker, idempotency_key=idempotency_key)
 
     async def get_execution(self, run_id: str) -> WorkflowExecution:
         """A run by its ID; see `Platform.get_execution`."""
-        journal, _ = self._opened()
+        journal, _ = self._entering.opened()
         run = await journal.reader.read(partial(find_run, run_id=run_id))
         if run is None:
             raise NotFoundError(f"There is no run {run_id!r}.")
@@ -132,13 +124,13 @@ class EmbeddedPlatform:
 
     async def get_jobs(self, run_ids: Sequence[str]) -> Mapping[str, Sequence[JobExecution]]:
         """The jobs of runs; see `Platform.get_jobs`."""
-        journal, _ = self._opened()
+        journal, _ = self._entering.opened()
         found = await journal.reader.read(partial(find_jobs, run_ids=run_ids))
         return {run_id: shown(jobs) for run_id, jobs in found.items()}
 
     async def get_job(self, job_id: str) -> JobExecution:
         """A job by its ID; see `Platform.get_job`."""
-        journal, _ = self._opened()
+        journal, _ = self._entering.opened()
         record = await journal.reader.read(partial(find_record_of_job, job_id=job_id))
         for job in shown(record):
             if job.id == job_id:
@@ -147,21 +139,21 @@ class EmbeddedPlatform:
 
     async def list_executions(self, where: ExecutionFilter, *, first: int, after: str | None = None) -> ExecutionPage:
         """A page of runs; see `Platform.list_executions`."""
-        journal, _ = self._opened()
+        journal, _ = self._entering.opened()
         if not 1 <= first <= MAX_PAGE:
             raise InvalidInputError(f"`first` must be from 1 to {MAX_PAGE}, not {first}.")
         return await journal.reader.read(partial(find_page, where=where, first=first, after=after))
 
     async def resume(self, run_id: str) -> None:
         """Run a failed run again; see `Platform.resume`."""
-        journal, _ = self._opened()
+        journal, _ = self._entering.opened()
         await journal.writer.call(partial(resume, run_id=run_id, now=datetime.now(UTC)))
         if self._worker is not None:
             self._worker.wake()
 
     async def watch(self, run_id: str) -> AsyncIterator[WorkflowExecution]:
         """The run, again after every change, until it has ended; see `Platform.watch`."""
-        journal, _ = self._opened()
+        journal, _ = self._entering.opened()
         last = None
         with journal.changes.of(run_id) as changed:
             while last is None or not last.status.is_final:
@@ -175,25 +167,20 @@ class EmbeddedPlatform:
                 if journal.changes.closed:
                     raise unavailable()
 
-    async def _open(self) -> None:
-        self._journal = await Journal.open(self._path)
-        self._starts = Starts(
-            self._journal.writer,
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[tuple[Journal, Starts]]:
+        journal = await Journal.open(self._path)
+        starts = Starts(
+            journal.writer,
             check_name=self._check_name,
             started=self._started,
             max_arg_bytes=self._max_arg_bytes,
             key_ttl=self._key_ttl,
         )
-
-    async def _close(self) -> None:
-        journal, self._journal, self._starts = self._journal, None, None
-        if journal is not None:
+        try:
+            yield journal, starts
+        finally:
             await journal.close()
-
-    def _opened(self) -> tuple[Journal, Starts]:
-        if self._journal is None or self._starts is None:
-            raise FailedPreconditionError(f"{self!r} is not open: use it inside `async with platform:`.")
-        return self._journal, self._starts
 
     def _started(self, run: WorkflowExecution) -> None:
         if self._worker is not None:

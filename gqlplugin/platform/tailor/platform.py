@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from datetime import timedelta
 from typing import Self
 
@@ -15,6 +14,7 @@ from gqlplugin.errors import FailedPreconditionError, InvalidInputError, NotFoun
 from gqlplugin.execution import ExecutionFilter, ExecutionPage, JobExecution, WorkflowExecution
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.base import Binding, Definitions, bind, find_binding
+from gqlplugin.platform.entering import Entering
 from gqlplugin.platform.tailor import jobs, starts
 from gqlplugin.platform.tailor.catalog import Catalog
 from gqlplugin.platform.tailor.listing import list_runs
@@ -75,26 +75,20 @@ class TailorPlatform(Catalog):
             max_poll_interval=max_poll_interval,
             transport=transport,
         )
-        self._opening = asyncio.Lock()
-        self._exits: list[AsyncExitStack] = []
-        self._session: Session | None = None
+        self._entering = Entering(self, self._open)
         self._definitions: Definitions | None = None
 
     def __repr__(self) -> str:
-        url = self._options.url if self._session is None else self._session.url
+        session = self._entering.resource
+        url = self._options.url if session is None else session.url
         return "<TailorPlatform>" if url is None else f"<TailorPlatform {url!r}>"
 
     async def __aenter__(self) -> Self:
-        async with self._opening, AsyncExitStack() as stack:
-            if self._session is None:
-                self._session = await open_session(self._options, check_name=self._check_name)
-                stack.push_async_callback(self._close)
-            stack.enter_context(bind(Binding(self)))
-            self._exits.append(stack.pop_all())
+        await self._entering.enter()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await self._exits.pop().aclose()
+        await self._entering.leave()
 
     @asynccontextmanager
     async def execute(self, definitions: Definitions) -> AsyncIterator[None]:
@@ -103,7 +97,7 @@ class TailorPlatform(Catalog):
         Raises:
             FailedPreconditionError: Other definitions are bound already.
         """
-        self._opened()
+        self._entering.opened()
         if self._definitions is not None:
             raise FailedPreconditionError(f"{self!r} executes an app already: give each app a platform of its own.")
         self._definitions = definitions
@@ -128,7 +122,7 @@ class TailorPlatform(Catalog):
             OutcomeUnknownError: The platform did not answer, and may have started it.
             UnsupportedError: The server is not gqlplugin's, and knows no idempotency keys.
         """
-        return await self._opened().starts.start(
+        return await self._entering.opened().starts.start(
             name, arg, caller=caller, invoker=invoker, idempotency_key=idempotency_key
         )
 
@@ -166,22 +160,20 @@ class TailorPlatform(Catalog):
 
     async def watch(self, run_id: str) -> AsyncIterator[WorkflowExecution]:
         """The run, again after every change that is noticed, until it has ended; see `Platform.watch`."""
-        async with aclosing(self._opened().watches.watch(run_id)) as runs:
+        async with aclosing(self._entering.opened().watches.watch(run_id)) as runs:
             async for run in runs:
                 yield run
 
-    async def _close(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[Session]:
+        session = await open_session(self._options, check_name=self._check_name)
+        try:
+            yield session
+        finally:
             await session.close()
 
-    def _opened(self) -> Session:
-        if self._session is None:
-            raise FailedPreconditionError(f"{self!r} is not open: use it inside `async with platform:`.")
-        return self._session
-
     def _connected_transport(self) -> Transport:
-        return self._opened().transport
+        return self._entering.opened().transport
 
     def _check_name(self, name: str) -> None:
         binding = find_binding()
