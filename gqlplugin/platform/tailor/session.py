@@ -25,8 +25,8 @@ from gqlplugin.platform.tailor.starts import Starts
 from gqlplugin.platform.tailor.transport import Transport
 from gqlplugin.platform.tailor.watching import Watches
 
-# Few: for every request httpcore looks at each connection of its pool, which soon takes longer than waiting for one.
-_LIMITS = httpx.Limits(max_connections=16, max_keepalive_connections=16, keepalive_expiry=5)
+# Not more: for every request httpcore looks at each connection of its pool, which soon takes longer than a wait for one
+_LIMITS = httpx.Limits(max_connections=32, max_keepalive_connections=32, keepalive_expiry=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
