@@ -13,16 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from gqlplugin.app import define_app
 from gqlplugin.errors import OutcomeUnknownError, PlatformUnavailableError
-from gqlplugin.execution import ExecutionFilter
 from gqlplugin.identity import User
-from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.base import Platform
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.platform.tailor import TailorPlatform
 from gqlplugin.platform.tailor.server import create_server
-from gqlplugin.workflow import create_workflow
+from tests.faults.app import app, started
 from tests.faults.proxy import LONGEST_DELAY_SECONDS, SERVED, Fault, Proxy
 from tests.loopback import TOKEN, WORKSPACE, serving
 
@@ -31,15 +28,6 @@ pytestmark = pytest.mark.anyio
 STARTS = 500
 CALLERS = 24
 ALICE = User("alice", "user")
-
-
-@create_workflow_job(name="keep-number")
-async def keep_number(input: int) -> int:
-    return input
-
-
-numbered = create_workflow(name="numbered", main_job=keep_number)
-app = define_app("faults", workflows=[numbered])
 
 
 @dataclass
@@ -90,18 +78,6 @@ async def start_all(book: Book, platform: Platform, keys: bool) -> None:
             await book.start(platform, number, key=f"start-{number}" if keys else None)
 
     await asyncio.gather(*(call() for _ in range(CALLERS)))
-
-
-async def started(journal: Platform) -> Counter[int]:
-    """How many runs there are of each start."""
-    counts: Counter[int] = Counter()
-    after = None
-    while True:
-        page = await journal.list_executions(ExecutionFilter(), first=1000, after=after)
-        counts.update(int(run.input) for run in page.executions)
-        if not page.has_next:
-            return counts
-        after = page.cursors[-1]
 
 
 async def check(book: Book, journal: Platform, proxy: Proxy) -> Counter[int]:
