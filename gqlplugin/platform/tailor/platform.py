@@ -43,11 +43,13 @@ class TailorPlatform(Catalog):
         timeout: For a call with all its attempts.
         poll_interval: How soon a watch looks again at a run that changes.
         max_poll_interval: The same, for a run that has not changed for a while.
+        max_connections: Calls under way at once; the rest waits. A distant platform wants more, a near one fewer: for
+            every call httpx looks at each connection, which takes longer than a short wait for a free one.
         transport: What sends the requests instead of httpx's own, such as `httpx.ASGITransport` in a test. It must
             raise `httpx.ConnectError` only where nothing was sent.
 
     Raises:
-        InvalidInputError: The URL is not valid, or a time is not above 0.
+        InvalidInputError: The URL is not valid, a time is not above 0, or there may be no connection at all.
     """
 
     def __init__(
@@ -60,11 +62,14 @@ class TailorPlatform(Catalog):
         timeout: timedelta = timedelta(seconds=30),
         poll_interval: timedelta = timedelta(milliseconds=250),
         max_poll_interval: timedelta = timedelta(seconds=5),
+        max_connections: int = 16,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         super().__init__(self._connected_transport)
         if min(timeout, poll_interval, max_poll_interval) <= timedelta(0):
             raise InvalidInputError("`timeout`, `poll_interval` and `max_poll_interval` must be above 0.")
+        if max_connections < 1:
+            raise InvalidInputError(f"`max_connections` must be at least 1, not {max_connections}.")
         self._options = Options(
             url=None if url is None else check_url(url),
             workspace_id=workspace_id,
@@ -73,6 +78,7 @@ class TailorPlatform(Catalog):
             timeout=timeout,
             poll_interval=poll_interval,
             max_poll_interval=max_poll_interval,
+            max_connections=max_connections,
             transport=transport,
         )
         self._entering = Entering(self, self._open)

@@ -25,9 +25,6 @@ from gqlplugin.platform.tailor.starts import Starts
 from gqlplugin.platform.tailor.transport import Transport
 from gqlplugin.platform.tailor.watching import Watches
 
-# Not more: for every request httpcore looks at each connection of its pool, which soon takes longer than a wait for one
-_LIMITS = httpx.Limits(max_connections=32, max_keepalive_connections=32, keepalive_expiry=5)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
@@ -40,6 +37,7 @@ class Options:
     timeout: timedelta
     poll_interval: timedelta
     max_poll_interval: timedelta
+    max_connections: int
     transport: httpx.AsyncBaseTransport | None
 
 
@@ -98,4 +96,7 @@ def _client(options: Options) -> httpx.AsyncClient:
     seconds = options.timeout.total_seconds()
     # connecting gets a part of the time, so that a start that never got through can be told from one that is lost
     timeout = httpx.Timeout(seconds, connect=seconds / 4, pool=seconds / 2)
-    return httpx.AsyncClient(transport=options.transport, limits=_LIMITS, timeout=timeout, follow_redirects=False)
+    limits = httpx.Limits(
+        max_connections=options.max_connections, max_keepalive_connections=options.max_connections, keepalive_expiry=5
+    )
+    return httpx.AsyncClient(transport=options.transport, limits=limits, timeout=timeout, follow_redirects=False)

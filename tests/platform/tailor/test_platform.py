@@ -110,6 +110,12 @@ async def test_a_bad_url_of_the_environment_is_refused(monkeypatch: pytest.Monke
             pass
 
 
+def test_a_platform_without_connections_is_refused() -> None:
+    """A number of connections below 1 is refused when the platform is made."""
+    with pytest.raises(InvalidInputError, match="max_connections"):
+        TailorPlatform(max_connections=0)
+
+
 @pytest.mark.parametrize("name", ["timeout", "poll_interval", "max_poll_interval"])
 def test_times_must_be_above_zero(name: str) -> None:
     """A time-out or a wait of nothing is a mistake."""

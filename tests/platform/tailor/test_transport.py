@@ -362,3 +362,24 @@ async def test_the_runs_of_a_server_are_only_read(fake: FakeTailor) -> None:
     async with fake.platform() as platform:
         assert (await platform.get_execution(RUN)).id == RUN
     assert [one.method for one in fake.received] == ["GetWorkflowExecution"] * 3
+
+
+async def test_no_more_calls_are_under_way_than_there_may_be_connections() -> None:
+    """Further calls wait for a connection, and are answered then."""
+    under_way = most = 0
+    body = b'{"workflows": []}'
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await reader.readuntil(b"\r\n\r\n")
+        for _ in range(20):
+            await asyncio.sleep(0)  # another call would come meanwhile
+        under_way -= 1
+        writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+        writer.close()
+
+    async with tcp_server(handle) as url, client(url, max_connections=2) as platform, asyncio.timeout(5):
+        await asyncio.gather(*(platform.list_workflows() for _ in range(10)))
+    assert most == 2
