@@ -88,6 +88,7 @@ def serve_platform(
     try:
         from gqlplugin.platform.tailor.server import create_server  # noqa: PLC0415 - needs an extra
         from gqlplugin.platform.tailor.server.serving import run_server  # noqa: PLC0415 - needs an extra
+        from gqlplugin.platform.tailor.settings import is_loopback  # noqa: PLC0415 - needs an extra
     except ModuleNotFoundError as error:
         raise MissingExtraError("`gqlplugin serve-platform`", "tailor-server", error.name) from error
     token, token_said = _operator_token(token_file, path)
@@ -109,6 +110,8 @@ def serve_platform(
         }
         note(f"{app.name} is served as the Tailor Platform does, with the jobs of {path}. To use it:", style="")
         note("".join(f"  export {name}={value}\n" for name, value in variables.items()), style="")
+        if not is_loopback(host):
+            note("It does not encrypt what is sent: put a proxy with TLS between it and others.", style="yellow")
         note("Ctrl-C ends it.")
 
     async def serve_until_told() -> None:

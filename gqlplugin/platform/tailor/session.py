@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,10 +21,12 @@ from gqlplugin.platform.tailor.credentials import (
 )
 from gqlplugin.platform.tailor.jobs import get_run
 from gqlplugin.platform.tailor.oauth import TokenEndpoint
-from gqlplugin.platform.tailor.settings import TailorSettings, check_url, check_workspace_id
+from gqlplugin.platform.tailor.settings import TailorSettings, check_url, check_workspace_id, is_loopback
 from gqlplugin.platform.tailor.starts import Starts
 from gqlplugin.platform.tailor.transport import Transport
 from gqlplugin.platform.tailor.watching import Watches
+
+_logger = logging.getLogger("gqlplugin.tailor")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +70,8 @@ async def open_session(options: Options, *, check_name: Callable[[str], None]) -
     """
     settings = TailorSettings()
     url = check_url(options.url if options.url is not None else settings.url)
+    if (base := httpx.URL(url)).scheme == "http" and not is_loopback(base.host):
+        _logger.warning("The token is sent to %s without encryption: use https where others can listen", base.host)
     profile = options.profile or settings.profile
     workspace_id = options.workspace_id or settings.workspace_id
     if not workspace_id:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from ipaddress import ip_address
 from pathlib import Path
 from uuid import UUID
 
@@ -54,6 +55,14 @@ def check_url(url: str) -> str:
     if parsed.scheme not in ("http", "https") or not parsed.host or parsed.query or parsed.fragment:
         raise InvalidInputError(f"{url!r} is not the URL of a platform: use one like {DEFAULT_URL!r}.")
     return url.rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether what is sent to a host stays on this machine."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def check_workspace_id(workspace_id: str | None) -> str:

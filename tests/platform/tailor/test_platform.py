@@ -131,3 +131,24 @@ async def test_the_repr_shows_the_url_alone(fake: FakeTailor) -> None:
     assert repr(TailorPlatform(token=TOKEN)) == "<TailorPlatform>"
     async with platform:
         assert TOKEN not in repr(vars(platform))
+
+
+@pytest.mark.parametrize(
+    ("url", "is_warned"),
+    [
+        ("http://tailor.test", True),
+        ("http://10.0.0.1:8080", True),
+        ("https://tailor.test", False),
+        ("http://127.0.0.1:8080", False),
+        ("http://[::1]:8080", False),
+        ("http://localhost", False),
+    ],
+)
+async def test_a_token_without_encryption_is_warned_of(
+    url: str, is_warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Over plain HTTP to another machine the token can be read by who listens: the log says so, without the token."""
+    async with TailorPlatform(url, workspace_id=RUN, token=TOKEN):
+        pass
+    assert ("without encryption" in caplog.text) is is_warned
+    assert TOKEN not in caplog.text
