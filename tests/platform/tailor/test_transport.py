@@ -235,6 +235,7 @@ async def test_the_token_is_in_no_message_and_no_log(fake: FakeTailor, caplog: p
 async def test_operators_read_of_what_is_theirs(fake: FakeTailor, caplog: pytest.LogCaptureFixture) -> None:
     """A platform in trouble is logged as a warning, once per call; a caller's mistake is not."""
     async with fake.platform() as platform:
+        caplog.clear()
         fake.on["ListWorkflows"] = lambda _: connect_error("unavailable")
         with pytest.raises(PlatformUnavailableError):
             await platform.list_workflows()
