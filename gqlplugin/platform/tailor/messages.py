@@ -130,7 +130,6 @@ class FunctionMessage(Message):
     """A FunctionExecution."""
 
     id: str = ""
-    script_name: str = ""
     status: EnumValue = 0
     logs: str = ""
     started_at: Moment = None
