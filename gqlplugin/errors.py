@@ -6,8 +6,11 @@ reaches a client.
 
 from __future__ import annotations
 
+import logging
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import ClassVar
 
 
@@ -139,10 +142,28 @@ class JobFailedError(GqlpluginError):
     Args:
         message: What the caller may know.
         code: A stable code of your own, `JOB_FAILED` by default.
+        may_retry: Whether another try can end otherwise: False ends the run whatever its retry policy says.
+        retry_after: How long to wait for the next try, instead of the policy's own wait.
     """
 
     code = "JOB_FAILED"
 
-    def __init__(self, message: str | None = None, *, code: str = "JOB_FAILED") -> None:
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        code: str = "JOB_FAILED",
+        may_retry: bool = True,
+        retry_after: timedelta | None = None,
+    ) -> None:
         super().__init__(message)
         self.job_code = code
+        self.may_retry = may_retry
+        self.retry_after = retry_after
+
+
+def log_internal_error(logger: logging.Logger, error: BaseException, where: str) -> str:
+    """Log an unexpected error with its traceback; the ID of the entry, which is all that a client is told."""
+    identifier = uuid.uuid4().hex
+    logger.error("Internal error %s in %s", identifier, where, exc_info=error)
+    return identifier

@@ -50,11 +50,15 @@ class ExecutionError:
         code: A stable code.
         message: Safe to show to the caller.
         detail: The traceback, for operators only.
+        may_retry: Whether a retry policy applies.
+        retry_after: Seconds to wait for the next try, instead of the policy's own wait.
     """
 
     code: str
     message: str
     detail: str | None = None
+    may_retry: bool = True
+    retry_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import uuid
 from collections.abc import Collection, Iterator
 from traceback import walk_tb
 from types import FrameType
@@ -20,6 +19,7 @@ from gqlplugin.errors import (
     InvalidInputError,
     PlatformNotBoundError,
     PlatformUnavailableError,
+    log_internal_error,
 )
 
 PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
@@ -51,9 +51,7 @@ def as_graphql_error(error: Exception) -> GraphQLError:
 
 def internal_error(error: BaseException, where: str) -> dict[str, Any]:
     """Log an unexpected error with its traceback; the extensions that name the entry to the client."""
-    identifier = uuid.uuid4().hex
-    _logger.error("Internal error %s in %s", identifier, where, exc_info=error)
-    return {"code": INTERNAL, "id": identifier}
+    return {"code": INTERNAL, "id": log_internal_error(_logger, error, where)}
 
 
 def extensions_of(error: GqlpluginError) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from gqlplugin.execution import (
     Progress,
     WorkflowExecution,
 )
-from gqlplugin.identity import AuthInvoker, User
+from gqlplugin.identity import dump_invoker, dump_user, load_invoker, load_user
 
 Row = tuple[Any, ...]
 
@@ -56,8 +56,8 @@ def run_row(run: WorkflowExecution, *, due_at: datetime | None) -> Row:
         run.workflow_name,
         run.status.value,
         run.caller.id,
-        _dump_user(run.caller),
-        _dump_invoker(run.invoker),
+        dump_user(run.caller),
+        dump_invoker(run.invoker),
         run.input,
         run.output,
         _dump_error(run.error),
@@ -100,8 +100,8 @@ def to_run(row: Sequence[Any], progress: str | None) -> WorkflowExecution:
         id=row[0],
         workflow_name=row[1],
         status=ExecutionStatus(row[2]),
-        caller=_load_user(row[4]),
-        invoker=_load_invoker(row[5]),
+        caller=load_user(row[4]),
+        invoker=load_invoker(row[5]),
         input=row[6],
         output=row[7],
         error=_load_error(row[8]),
@@ -163,34 +163,10 @@ def _dump(value: object) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def _dump_user(user: User) -> str:
-    if user is _ANONYMOUS or user == _ANONYMOUS:
-        return _ANONYMOUS_TEXT
-    attributes = None if user.attributes is None else dict(user.attributes)
-    return _dump([user.id, user.type, user.workspace_id, attributes, user.attribute_list])
-
-
-def _load_user(text: str) -> User:
-    if text == _ANONYMOUS_TEXT:
-        return _ANONYMOUS
-    id_, type_, workspace_id, attributes, attribute_list = json.loads(text)
-    return User(id_, type_, workspace_id, attributes, tuple(attribute_list))
-
-
-_ANONYMOUS = User()
-_ANONYMOUS_TEXT = _dump([_ANONYMOUS.id, "", _ANONYMOUS.workspace_id, None, []])
-
-
-def _dump_invoker(invoker: AuthInvoker | None) -> str | None:
-    return None if invoker is None else _dump([invoker.namespace, invoker.machine_user_name])
-
-
-def _load_invoker(text: str | None) -> AuthInvoker | None:
-    return None if text is None else AuthInvoker(*json.loads(text))
-
-
 def _dump_error(error: ExecutionError | None) -> str | None:
-    return None if error is None else _dump([error.code, error.message, error.detail])
+    if error is None:
+        return None
+    return _dump([error.code, error.message, error.detail, error.may_retry, error.retry_after])
 
 
 def _load_error(text: str | None) -> ExecutionError | None:

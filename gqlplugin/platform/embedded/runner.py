@@ -11,7 +11,14 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from gqlplugin.errors import PlatformUnavailableError
-from gqlplugin.execution import ExecutionStatus, JobExecution, JobStatus, RetryPolicy, WorkflowExecution
+from gqlplugin.execution import (
+    ExecutionError,
+    ExecutionStatus,
+    JobExecution,
+    JobStatus,
+    RetryPolicy,
+    WorkflowExecution,
+)
 from gqlplugin.platform.base import Definitions
 from gqlplugin.platform.embedded.due import Due, DueRun, begin_again, count_due, find_due, recover
 from gqlplugin.platform.embedded.reader import Reader
@@ -53,7 +60,7 @@ class Runner:
         self._max = max_concurrent_runs
         self._main_jobs = {
             name: (workflow, workflow.main_job)
-            for name, workflow in definitions.workflows.items()
+            for name, workflow in {**definitions.workflows, **definitions.firings}.items()
             if workflow.main_job is not None
         }
         self._active: dict[str, tuple[asyncio.Task[None], Replay]] = {}
@@ -232,25 +239,27 @@ class Runner:
 
 def _state_after(run: WorkflowExecution, outcome: JobExecution, policy: RetryPolicy | None) -> Row:
     """The state of a run after its main job's outcome."""
-    if policy is not None and run.attempt < policy.max_retries and _may_retry(outcome):
+    error = outcome.error
+    if policy is not None and run.attempt < policy.max_retries and error is not None and _may_retry(error):
+        wait = policy.backoff(run.attempt + 1) if error.retry_after is None else timedelta(seconds=error.retry_after)
         return state_row(
             run,
             ExecutionStatus.PENDING_RETRY,
             attempt=run.attempt + 1,
-            error=outcome.error,
-            due_at=datetime.now(UTC) + policy.backoff(run.attempt + 1),
+            error=error,
+            due_at=datetime.now(UTC) + wait,
             started_at=outcome.started_at,
         )
     return state_row(
         run,
         ExecutionStatus(outcome.status),
         output=outcome.result,
-        error=outcome.error,
+        error=error,
         started_at=outcome.started_at,
         finished_at=outcome.finished_at,
     )
 
 
-def _may_retry(outcome: JobExecution) -> bool:
-    """Whether it failed, and another try can end otherwise: not when the definitions themselves are wrong."""
-    return outcome.error is not None and outcome.error.code not in _NOT_RETRIED
+def _may_retry(error: ExecutionError) -> bool:
+    """Whether another try can end otherwise: not when the definitions themselves are wrong."""
+    return error.may_retry and error.code not in _NOT_RETRIED
