@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -33,6 +34,11 @@ class User:
         return self.type == ""
 
 
+def executor_user(executor_name: str) -> User:
+    """Who starts the firings of an executor, and with them what the executor starts: nobody who can call."""
+    return User(id=f"executor/{executor_name}", type="machine_user", attributes={})
+
+
 @dataclass(frozen=True, slots=True)
 class AuthInvoker:
     """The machine user that a workflow runs as: a name within an auth namespace."""
@@ -47,3 +53,37 @@ class MachineUser:
 
     name: str
     attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+def dump_user(user: User) -> str:
+    """A user as JSON text, to keep."""
+    if user is _ANONYMOUS or user == _ANONYMOUS:
+        return _ANONYMOUS_TEXT
+    attributes = None if user.attributes is None else dict(user.attributes)
+    return _dump([user.id, user.type, user.workspace_id, attributes, user.attribute_list])
+
+
+def load_user(text: str) -> User:
+    """The user that `dump_user` made a text of."""
+    if text == _ANONYMOUS_TEXT:
+        return _ANONYMOUS
+    id_, type_, workspace_id, attributes, attribute_list = json.loads(text)
+    return User(id_, type_, workspace_id, attributes, tuple(attribute_list))
+
+
+def dump_invoker(invoker: AuthInvoker | None) -> str | None:
+    """An invoker as JSON text, to keep; None stays None."""
+    return None if invoker is None else _dump([invoker.namespace, invoker.machine_user_name])
+
+
+def load_invoker(text: str | None) -> AuthInvoker | None:
+    """The invoker that `dump_invoker` made a text of."""
+    return None if text is None else AuthInvoker(*json.loads(text))
+
+
+def _dump(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))  # ASCII, which every database can keep
+
+
+_ANONYMOUS = User()
+_ANONYMOUS_TEXT = _dump([_ANONYMOUS.id, "", _ANONYMOUS.workspace_id, None, []])

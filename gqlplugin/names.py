@@ -6,6 +6,7 @@ import re
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _GRAPHQL_NAME = re.compile(r"(?!__)[A-Za-z_][A-Za-z0-9_]*")
+_FIRING = "executor/"
 
 
 def is_name(name: str) -> bool:
@@ -16,6 +17,21 @@ def is_name(name: str) -> bool:
 def is_graphql_name(name: str) -> bool:
     """Whether this can name a GraphQL field or type of an app."""
     return _GRAPHQL_NAME.fullmatch(name) is not None
+
+
+def firing_name(executor_name: str) -> str:
+    """The workflow name under which a platform keeps the firings of an executor; no workflow of a user can have it."""
+    return f"{_FIRING}{executor_name}"
+
+
+def executor_of(workflow_name: str) -> str | None:
+    """The executor whose firings have this workflow name; None for a workflow."""
+    return workflow_name.removeprefix(_FIRING) if workflow_name.startswith(_FIRING) else None
+
+
+def is_startable_name(name: str) -> bool:
+    """Whether this can name what a run is of: a workflow, or the firings of an executor."""
+    return is_name(executor_of(name) or name)
 
 
 def name_problem(kind: str, name: str) -> str:

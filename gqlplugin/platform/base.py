@@ -22,6 +22,7 @@ from gqlplugin.execution import (
     WorkflowExecution,
 )
 from gqlplugin.identity import AuthInvoker, MachineUser, User
+from gqlplugin.schedule import Schedule
 
 R = TypeVar("R")
 
@@ -87,6 +88,30 @@ class Definitions(Protocol):
     def jobs(self) -> Mapping[str, RunnableJob]: ...
     @property
     def env(self) -> Mapping[str, EnvValue]: ...
+    @property
+    def firings(self) -> Mapping[str, RunnableWorkflow]:
+        """The workflows that do what executors do, by the names their runs have."""
+        ...
+
+    @property
+    def schedules(self) -> Mapping[str, Schedule]:
+        """When which of the firings start by themselves, by the same names."""
+        ...
+
+    @property
+    def databases(self) -> Mapping[str, RunningDatabase]:
+        """What jobs and resolvers get by `get_db`."""
+        ...
+
+    @property
+    def resolver_listeners(self) -> Mapping[str, Sequence[str]]:
+        """Which firings start when a resolver has run, by the resolver's name."""
+        ...
+
+    def running(self, platform: Platform) -> AbstractAsyncContextManager[None]:
+        """What belongs to the definitions while a process uses them on a platform: it opens their databases, and
+        starts there what those committed. May be entered within itself."""
+        ...
 
     def jobs_of(self, workflow_name: str) -> Sequence[str]:
         """The names of the jobs that one of the workflows is made of, its main job first."""
@@ -95,6 +120,13 @@ class Definitions(Protocol):
     def resolve_invoker(self, invoker: AuthInvoker | str | None) -> AuthInvoker | None:
         """The machine user meant by a name or an invoker; unknown ones are refused."""
         ...
+
+
+class RunningDatabase(Protocol):
+    """A database as a platform and the app see it."""
+
+    @property
+    def name(self) -> str: ...
 
 
 class Platform(Protocol):
@@ -109,7 +141,8 @@ class Platform(Protocol):
     async def __aexit__(self, *exc_info: object) -> None: ...
 
     def execute(self, definitions: Definitions) -> AbstractAsyncContextManager[None]:
-        """While entered, this process may run the jobs of the definitions, and the definitions are bound."""
+        """While entered, this process may run the jobs of the definitions and keeps their schedules; the definitions
+        are bound, and `definitions.running(self)` is entered."""
         ...
 
     async def start_workflow(
@@ -120,20 +153,24 @@ class Platform(Protocol):
         caller: User,
         invoker: AuthInvoker | None = None,
         idempotency_key: str | None = None,
+        run_id: str | None = None,
     ) -> str:
         """Start a run and return its ID; once it returns, the run is not lost.
 
         Args:
-            name: The workflow's name.
+            name: The workflow's name, or that of the firings of an executor.
             arg: JSON text.
             caller: Who asks for it; an idempotency key is the caller's own.
             invoker: The machine user it runs as; None is anonymous.
             idempotency_key: At most 255 characters. The same key with the same request answers with the same run.
+            run_id: The ID that the run is to have, from `uuid7`, for a start that may be asked for again: when there is
+                a run with this ID, it is the answer, and nothing is started.
 
         Raises:
             NotFoundError: There is no such workflow.
-            InvalidInputError: The argument is not JSON or too large, or the key too long.
-            IdempotencyKeyReusedError: The key was used for another request.
+            InvalidInputError: The argument is not JSON or too large, the key too long, or the ID not of this form.
+            IdempotencyKeyReusedError: The key, or the ID, was used for another request.
+            UnsupportedError: The platform knows no idempotency keys, or no IDs that are given to it.
         """
         ...
 

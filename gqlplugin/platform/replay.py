@@ -12,7 +12,7 @@ import json
 import logging
 import traceback
 from collections.abc import Callable, Coroutine, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from gqlplugin.codec import same_json
@@ -27,6 +27,7 @@ from gqlplugin.execution import ExecutionError, JobExecution, JobStatus, Progres
 from gqlplugin.identity import AuthInvoker
 from gqlplugin.platform.base import Definitions, JobRuntime, RunnableJob, current_job
 from gqlplugin.platform.record import started_name
+from gqlplugin.scope import Scope, enter_scope
 
 R = TypeVar("R")
 
@@ -174,6 +175,7 @@ class ActiveJob(JobRuntime):
         self._logs: list[str] = []
         self._log_room = MAX_LOG_BYTES
         self._progress: Progress | None = None
+        self._scope = Scope()
 
     @property
     def execution(self) -> WorkflowExecution:
@@ -188,8 +190,10 @@ class ActiveJob(JobRuntime):
         self.replay.recorder.note(self)
         token = current_job.set(self)
         try:
-            result = await self.job.execute(self.arg, self)
+            with enter_scope(self._scope):
+                result = await self.job.execute(self.arg, self)
             await self._end()
+            await self._scope.commit()
             self._check_all_answered()
             self.replay.check()
             return self.snapshot(JobStatus.SUCCESS, result=result)
@@ -202,6 +206,7 @@ class ActiveJob(JobRuntime):
         finally:
             self._ended = True
             current_job.reset(token)
+            await self._scope.close()
 
     async def _end(self) -> None:
         """Refuse further triggers, and wait for the one that is still running (under a failed `asyncio.gather`)."""
@@ -240,6 +245,7 @@ class ActiveJob(JobRuntime):
     async def trigger(self, job: RunnableJob, arg: str) -> str:
         async with self._turn:
             await self._let_a_failure_pass()
+            await self._scope.commit()
             outcome = await self.replay.guard(self._outcome_of(job, arg))
             self._has_failure = outcome.status is JobStatus.FAILED
             return _result_of(outcome)
@@ -273,6 +279,7 @@ class ActiveJob(JobRuntime):
         self, name: str, arg: str, *, invoker: AuthInvoker | None, idempotency_key: str | None
     ) -> str:
         async with self._turn:
+            await self._scope.commit()
             return await self.replay.guard(self._started_id(name, arg, invoker, idempotency_key))
 
     async def _started_id(self, name: str, arg: str, invoker: AuthInvoker | None, idempotency_key: str | None) -> str:
@@ -338,7 +345,8 @@ class ActiveJob(JobRuntime):
     def _describe(self, error: BaseException) -> ExecutionError:
         detail = "".join(traceback.format_exception(error))
         if isinstance(error, JobFailedError):
-            return ExecutionError(error.job_code, error.message, detail)
+            wait = None if error.retry_after is None else error.retry_after.total_seconds()
+            return ExecutionError(error.job_code, error.message, detail, error.may_retry, wait)
         if isinstance(error, GqlpluginError):
             return ExecutionError(error.code, error.message, detail)
         _logger.error("Job %r of run %s failed", self.stacked_name, self.execution.id, exc_info=error)
@@ -349,4 +357,5 @@ def _result_of(outcome: JobExecution) -> str:
     if outcome.status is JobStatus.SUCCESS and outcome.result is not None:
         return outcome.result
     error = outcome.error or ExecutionError(JobFailedError.code, f"Job {outcome.stacked_name!r} failed.")
-    raise JobFailedError(error.message, code=error.code)
+    wait = None if error.retry_after is None else timedelta(seconds=error.retry_after)
+    raise JobFailedError(error.message, code=error.code, may_retry=error.may_retry, retry_after=wait)

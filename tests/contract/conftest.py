@@ -22,6 +22,8 @@ CAPABILITIES = {
     "concurrency": "limit how many runs of a workflow execute at once",
     "depth": "tell how many workflows triggered each other down to a run",
     "errors": "tell the code and the message of a failure",
+    "executors": "run the firings of executors",
+    "given-ids": "give a run the ID that it is started with, and start it once",
     "idempotency": "answer the same request under the same key with the same run",
     "inputs": "tell what a run or a job was started with",
     "jobs-by-id": "find a job by its ID alone",
@@ -46,7 +48,20 @@ CANDIDATES = {
     "tailor": Candidate(lambda directory: ServedPlatform(directory, extensions=True)),
     "tailor-bare": Candidate(
         lambda directory: ServedPlatform(directory, extensions=False),
-        lacks=frozenset({"attempts", "callers", "depth", "errors", "idempotency", "inputs", "jobs-by-id", "progress"}),
+        lacks=frozenset(
+            {
+                "attempts",
+                "callers",
+                "depth",
+                "errors",
+                "executors",
+                "given-ids",
+                "idempotency",
+                "inputs",
+                "jobs-by-id",
+                "progress",
+            }
+        ),
     ),
 }
 

@@ -1,7 +1,7 @@
 """The Tailor client as a candidate: TailorPlatform, HTTP on loopback, the server, the embedded platform behind it."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -12,10 +12,19 @@ from starlette.types import Receive, Scope, Send
 from gqlplugin.app import define_app
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.job import create_workflow_job
-from gqlplugin.platform.base import AuthNamespace, Definitions, EnvValue, RunnableJob, RunnableWorkflow
+from gqlplugin.platform.base import (
+    AuthNamespace,
+    Definitions,
+    EnvValue,
+    Platform,
+    RunnableJob,
+    RunnableWorkflow,
+    RunningDatabase,
+)
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.platform.tailor import TailorPlatform
 from gqlplugin.platform.tailor.server import create_server
+from gqlplugin.schedule import Schedule
 from gqlplugin.workflow import create_workflow
 from tests.loopback import TOKEN, WORKSPACE, free_port, serving
 
@@ -49,8 +58,28 @@ class Lenient:
     def env(self) -> Mapping[str, EnvValue]:
         return self._definitions.env
 
+    @property
+    def firings(self) -> Mapping[str, RunnableWorkflow]:
+        return self._definitions.firings
+
+    @property
+    def schedules(self) -> Mapping[str, Schedule]:
+        return self._definitions.schedules
+
+    @property
+    def databases(self) -> Mapping[str, RunningDatabase]:
+        return self._definitions.databases
+
+    @property
+    def resolver_listeners(self) -> Mapping[str, Sequence[str]]:
+        return self._definitions.resolver_listeners
+
+    def running(self, platform: Platform) -> AbstractAsyncContextManager[None]:
+        return self._definitions.running(platform)
+
     def jobs_of(self, workflow_name: str) -> Sequence[str]:
-        return self._definitions.jobs_of(workflow_name) if workflow_name in self._definitions.workflows else []
+        known = workflow_name in {**self._definitions.workflows, **self._definitions.firings}
+        return self._definitions.jobs_of(workflow_name) if known else []
 
     def resolve_invoker(self, invoker: AuthInvoker | str | None) -> AuthInvoker | None:
         assert not isinstance(invoker, str)
@@ -108,11 +137,14 @@ class ServedPlatform(TailorPlatform):
         caller: User,
         invoker: AuthInvoker | None = None,
         idempotency_key: str | None = None,
+        run_id: str | None = None,
     ) -> str:
         if not self._served_app.workflows and name not in self._early:
             self._early[name] = create_workflow(name=name, main_job=not_served_yet)
             self._serve()
-        return await super().start_workflow(name, arg, caller=caller, invoker=invoker, idempotency_key=idempotency_key)
+        return await super().start_workflow(
+            name, arg, caller=caller, invoker=invoker, idempotency_key=idempotency_key, run_id=run_id
+        )
 
     def _serve(self) -> None:
         self._server = create_server(

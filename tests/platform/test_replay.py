@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -16,7 +16,15 @@ from hypothesis import strategies as st
 from gqlplugin.errors import JobFailedError
 from gqlplugin.execution import ExecutionStatus, JobExecution, JobStatus, WorkflowExecution
 from gqlplugin.identity import AuthInvoker
-from gqlplugin.platform.base import AuthNamespace, EnvValue, JobRuntime, RunnableJob, RunnableWorkflow
+from gqlplugin.platform.base import (
+    AuthNamespace,
+    EnvValue,
+    JobRuntime,
+    Platform,
+    RunnableJob,
+    RunnableWorkflow,
+    RunningDatabase,
+)
 from gqlplugin.platform.record import is_started_workflow, to_run_again
 from gqlplugin.platform.replay import (
     MAIN,
@@ -24,6 +32,7 @@ from gqlplugin.platform.replay import (
     Replay,
     RunInterrupted,
 )
+from gqlplugin.schedule import Schedule
 
 R = TypeVar("R")
 
@@ -89,6 +98,10 @@ class Tree:
     workflows: Mapping[str, RunnableWorkflow] = {}
     env: Mapping[str, EnvValue] = {}
     auth: AuthNamespace | None = None
+    firings: Mapping[str, RunnableWorkflow] = {}
+    schedules: Mapping[str, Schedule] = {}
+    databases: Mapping[str, RunningDatabase] = {}
+    resolver_listeners: Mapping[str, Sequence[str]] = {}
 
     def __init__(self, root: Node) -> None:
         self.root = root
@@ -98,6 +111,9 @@ class Tree:
 
     def jobs_of(self, workflow_name: str) -> Sequence[str]:
         return ["node"]
+
+    def running(self, platform: Platform) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
 
     def resolve_invoker(self, invoker: AuthInvoker | str | None) -> AuthInvoker | None:
         return None

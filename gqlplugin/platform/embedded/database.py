@@ -11,7 +11,8 @@ from importlib.resources import files
 from gqlplugin.errors import FailedPreconditionError, PlatformUnavailableError
 
 APPLICATION_ID = 0x67716C70
-SCHEMA_VERSION = 1
+SCHEMAS = ("schema.sql", "schema_2.sql")
+SCHEMA_VERSION = len(SCHEMAS)
 MEMORY = ":memory:"
 BUSY_TIMEOUT_SECONDS = 5.0
 _BUSY_RETRY_SECONDS = 0.01
@@ -91,11 +92,13 @@ def _migrate(connection: sqlite3.Connection, path: str) -> None:
             raise FailedPreconditionError(
                 f"{path} is the database of another application: give the journal a file of its own."
             )
-        schema = files(__package__).joinpath("schema.sql").read_text()
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        version = 0
+    for name in SCHEMAS[version:]:  # each adds to those before it
+        schema = files(__package__).joinpath(name).read_text()
         for statement in schema.split(";\n"):
             connection.execute(statement)
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     connection.execute("COMMIT")
 
 

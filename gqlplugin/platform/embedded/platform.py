@@ -85,21 +85,33 @@ class EmbeddedPlatform:
         Raises:
             FailedPreconditionError: This platform executes other definitions already.
         """
-        journal, starts = self._entering.opened()
+        journal, _ = self._entering.opened()
         if self._worker is not None:
             raise FailedPreconditionError(f"{self!r} executes an app already: give each app a platform of its own.")
-        with bind(Binding(self, definitions)):
-            recorder = JournalRecorder(journal.writer, starts, threads=self._threads)
-            runner = Runner(
-                definitions, journal.writer, journal.reader, recorder, max_concurrent_runs=self._max_concurrent_runs
-            )
-            self._worker = Worker(definitions, journal, runner, retention=self._retention)
-            try:
-                await self._worker.start()
-                yield
-            finally:
-                await self._worker.stop(self._shutdown_grace)
-                self._worker = None
+        # what belongs to the definitions is there before the first job and after the last one
+        async with definitions.running(self):
+            with bind(Binding(self, definitions)):
+                async with self._working(
+                    Worker(definitions, journal, self._runner(definitions), retention=self._retention)
+                ):
+                    yield
+
+    @asynccontextmanager
+    async def _working(self, worker: Worker) -> AsyncIterator[None]:
+        self._worker = worker
+        try:
+            await worker.start()
+            yield
+        finally:
+            await worker.stop(self._shutdown_grace)
+            self._worker = None
+
+    def _runner(self, definitions: Definitions) -> Runner:
+        journal, starts = self._entering.opened()
+        recorder = JournalRecorder(journal.writer, starts, threads=self._threads)
+        return Runner(
+            definitions, journal.writer, journal.reader, recorder, max_concurrent_runs=self._max_concurrent_runs
+        )
 
     async def start_workflow(
         self,
@@ -109,10 +121,13 @@ class EmbeddedPlatform:
         caller: User,
         invoker: AuthInvoker | None = None,
         idempotency_key: str | None = None,
+        run_id: str | None = None,
     ) -> str:
         """Start a run; see `Platform.start_workflow`."""
         _, starts = self._entering.opened()
-        return await starts.start(name, arg, caller=caller, invoker=invoker, idempotency_key=idempotency_key)
+        return await starts.start(
+            name, arg, caller=caller, invoker=invoker, idempotency_key=idempotency_key, run_id=run_id
+        )
 
     async def get_execution(self, run_id: str) -> WorkflowExecution:
         """A run by its ID; see `Platform.get_execution`."""
@@ -176,6 +191,7 @@ class EmbeddedPlatform:
             started=self._started,
             max_arg_bytes=self._max_arg_bytes,
             key_ttl=self._key_ttl,
+            firing_key_ttl=self._retention,
         )
         try:
             yield journal, starts
@@ -191,7 +207,7 @@ class EmbeddedPlatform:
         definitions = self._worker.definitions if self._worker is not None else binding and binding.definitions
         if not definitions:
             return
-        workflow = definitions.workflows.get(name)
+        workflow = definitions.workflows.get(name) or definitions.firings.get(name)
         if workflow is None:
             raise NotFoundError(f"App {definitions.name!r} has no workflow {name!r}.")
         if workflow.main_job is None:

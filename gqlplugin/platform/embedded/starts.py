@@ -14,10 +14,12 @@ from gqlplugin.codec import check_json
 from gqlplugin.errors import IdempotencyKeyReusedError, InvalidInputError
 from gqlplugin.execution import ExecutionStatus, JobExecution, WorkflowExecution
 from gqlplugin.identity import AuthInvoker, User
+from gqlplugin.names import executor_of
 from gqlplugin.platform.embedded import writer as journal
+from gqlplugin.platform.embedded.reader import find_run
 from gqlplugin.platform.embedded.rows import is_storable, job_row, run_row, to_microseconds
 from gqlplugin.platform.embedded.writer import Writer
-from gqlplugin.platform.ids import uuid7
+from gqlplugin.platform.ids import is_uuid7, uuid7
 
 MAX_KEY_LENGTH = 255
 
@@ -31,6 +33,7 @@ class Starts:
         started: Told of each new run once it is durable.
         max_arg_bytes: Longest argument, in bytes of UTF-8.
         key_ttl: How long an idempotency key is kept.
+        firing_key_ttl: The same for the firings of executors, unless the other is longer.
     """
 
     def __init__(
@@ -41,12 +44,14 @@ class Starts:
         started: Callable[[WorkflowExecution], None],
         max_arg_bytes: int,
         key_ttl: timedelta,
+        firing_key_ttl: timedelta,
     ) -> None:
         self._writer = writer
         self._check_name = check_name
         self._started = started
         self._max_arg_bytes = max_arg_bytes
         self._key_ttl = key_ttl
+        self._firing_key_ttl = firing_key_ttl
 
     async def start(
         self,
@@ -56,6 +61,7 @@ class Starts:
         caller: User,
         invoker: AuthInvoker | None,
         idempotency_key: str | None,
+        run_id: str | None = None,
         depth: int = 0,
         within: JobExecution | None = None,
     ) -> str:
@@ -67,6 +73,7 @@ class Starts:
             caller: Who starts it.
             invoker: The machine user it runs as.
             idempotency_key: The caller's own.
+            run_id: The ID it is to have; see `Platform.start_workflow`.
             depth: How many workflows triggered each other down to this one.
             within: A record whose result is to be the ID, written in the same transaction.
         """
@@ -74,8 +81,10 @@ class Starts:
         check_json(arg, max_bytes=self._max_arg_bytes)
         if not all(map(is_storable, (name, arg, caller.id, idempotency_key or ""))):
             raise InvalidInputError("The arguments, the caller or the idempotency key hold half a surrogate pair.")
+        if run_id is not None and not is_uuid7(run_id):
+            raise InvalidInputError(f"A run's ID is a UUID of version 7 in lower case, not {run_id!r}.")
         run = WorkflowExecution(
-            id=uuid7(),
+            id=run_id or uuid7(),
             workflow_name=name,
             status=ExecutionStatus.PENDING,
             input=arg,
@@ -84,6 +93,8 @@ class Starts:
             invoker=invoker,
             depth=depth,
         )
+        if run_id is not None:
+            return await self._start_given(run)
         if idempotency_key is not None:
             return await self._start_once(run, idempotency_key, within)
         row = run_row(run, due_at=run.created_at)
@@ -97,14 +108,33 @@ class Starts:
     async def _start_once(self, run: WorkflowExecution, key: str, within: JobExecution | None) -> str:
         if not 0 < len(key) <= MAX_KEY_LENGTH:
             raise InvalidInputError(f"An idempotency key has 1 to {MAX_KEY_LENGTH} characters, not {len(key)}.")
-        expires_at = run.created_at + self._key_ttl
+        # a sender may deliver an event again days later
+        ttl = self._key_ttl if executor_of(run.workflow_name) is None else max(self._key_ttl, self._firing_key_ttl)
 
         def then(run_id: str) -> None:
             if run_id == run.id:
                 self._started(run)
 
-        start = partial(_start_once, run=run, key=key, expires_at=expires_at, within=within)
+        start = partial(_start_once, run=run, key=key, expires_at=run.created_at + ttl, within=within)
         return await self._writer.call(start, then)
+
+    async def _start_given(self, run: WorkflowExecution) -> str:
+        def then(is_new: bool) -> None:
+            if is_new:
+                self._started(run)
+
+        await self._writer.call(partial(_start_given, run=run), then)
+        return run.id
+
+
+def _start_given(connection: sqlite3.Connection, *, run: WorkflowExecution) -> bool:
+    """Insert a run unless it is there; whether it was inserted."""
+    known = find_run(connection, run.id)
+    if known is None:
+        journal.insert_run(connection, run_row(run, due_at=run.created_at))
+    elif _fingerprint(known) != _fingerprint(run):
+        raise IdempotencyKeyReusedError("This run ID was used for another request.")
+    return known is None
 
 
 def _start_once(

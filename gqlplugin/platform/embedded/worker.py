@@ -10,11 +10,12 @@ from typing import Any
 
 from gqlplugin.errors import FailedPreconditionError, PlatformUnavailableError
 from gqlplugin.execution import WorkflowExecution
+from gqlplugin.lock import FileLock
 from gqlplugin.platform.base import Definitions
 from gqlplugin.platform.embedded.journal import Journal
-from gqlplugin.platform.embedded.lock import ExecutionLock
 from gqlplugin.platform.embedded.retention import keep_tidy
 from gqlplugin.platform.embedded.runner import Runner
+from gqlplugin.platform.embedded.scheduler import Scheduler
 
 _logger = logging.getLogger("gqlplugin.embedded")
 
@@ -27,6 +28,9 @@ class Worker:
         journal: Where the runs are.
         runner: Runs them once the lock is held.
         retention: How long finished runs are kept.
+
+    Attributes:
+        scheduler: Fires the schedules once the lock is held.
     """
 
     def __init__(self, definitions: Definitions, journal: Journal, runner: Runner, *, retention: timedelta) -> None:
@@ -34,7 +38,8 @@ class Worker:
         self._journal = journal
         self._runner = runner
         self._retention = retention
-        self._lock = None if journal.in_memory else ExecutionLock(journal.path)
+        self.scheduler = Scheduler(definitions.schedules, journal.writer, self.offer)
+        self._lock = None if journal.in_memory else FileLock(f"{journal.path}.lock")
         self._running = False
         self._beginning = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -79,10 +84,13 @@ class Worker:
             ) from error
 
     async def _begin(self) -> None:
+        await self.scheduler.start()
         await self._runner.start()
         self._running = True
         self._journal.on_foreign_commit = self._runner.wake
         self._spawn(keep_tidy(self._journal.writer, self._retention))
+        if self.definitions.schedules:
+            self._spawn(self.scheduler.run())
 
     def _stand_by(self) -> None:
         if not self._beginning and self._acquire():

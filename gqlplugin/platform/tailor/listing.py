@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gqlplugin.errors import InvalidInputError, UnsupportedError
 from gqlplugin.execution import ExecutionFilter, ExecutionPage
-from gqlplugin.names import is_name
+from gqlplugin.names import is_startable_name
 from gqlplugin.platform.tailor.messages import ListRunsAnswer, RunMessage
 from gqlplugin.platform.tailor.records import RUN_STATUS_NUMBERS, to_run
 from gqlplugin.platform.tailor.transport import Transport
@@ -124,7 +124,8 @@ def _filter(where: ExecutionFilter) -> dict[str, object]:
 
 
 def _can_match(where: ExecutionFilter) -> bool:
-    if where.workflow_name is not None and not is_name(where.workflow_name):
+    name = where.workflow_name
+    if name is not None and not is_startable_name(name):
         return False
     try:
         (where.caller_id or "").encode()

@@ -108,8 +108,9 @@ class TailorPlatform(Catalog):
             raise FailedPreconditionError(f"{self!r} executes an app already: give each app a platform of its own.")
         self._definitions = definitions
         try:
-            with bind(Binding(self, definitions)):
-                yield
+            async with definitions.running(self):
+                with bind(Binding(self, definitions)):
+                    yield
         finally:
             self._definitions = None
 
@@ -121,15 +122,16 @@ class TailorPlatform(Catalog):
         caller: User,
         invoker: AuthInvoker | None = None,
         idempotency_key: str | None = None,
+        run_id: str | None = None,
     ) -> str:
         """Start a run; see `Platform.start_workflow`.
 
         Raises:
             OutcomeUnknownError: The platform did not answer, and may have started it.
-            UnsupportedError: The server is not gqlplugin's, and knows no idempotency keys.
+            UnsupportedError: The server is not gqlplugin's, and knows no idempotency keys and no IDs given to it.
         """
         return await self._entering.opened().starts.start(
-            name, arg, caller=caller, invoker=invoker, idempotency_key=idempotency_key
+            name, arg, caller=caller, invoker=invoker, idempotency_key=idempotency_key, run_id=run_id
         )
 
     async def get_execution(self, run_id: str) -> WorkflowExecution:
@@ -184,5 +186,5 @@ class TailorPlatform(Catalog):
     def _check_name(self, name: str) -> None:
         binding = find_binding()
         definitions = self._definitions or (binding.definitions if binding is not None else None)
-        if definitions is not None and name not in definitions.workflows:
+        if definitions is not None and name not in (*definitions.workflows, *definitions.firings):
             raise NotFoundError(f"App {definitions.name!r} has no workflow {name!r}.")

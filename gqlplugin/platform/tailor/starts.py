@@ -10,6 +10,7 @@ from uuid import uuid4
 from gqlplugin.codec import check_json
 from gqlplugin.errors import FailedPreconditionError, InvalidInputError, NotFoundError, UnsupportedError
 from gqlplugin.identity import AuthInvoker, User
+from gqlplugin.platform.ids import is_uuid7
 from gqlplugin.platform.tailor.errors import missing
 from gqlplugin.platform.tailor.jobs import get_run, is_uuid
 from gqlplugin.platform.tailor.messages import ResumedAnswer, StartedAnswer
@@ -37,11 +38,20 @@ class Starts:
         self._ids = WorkflowIds(transport)
 
     async def start(
-        self, name: str, arg: str, *, caller: User, invoker: AuthInvoker | None, idempotency_key: str | None
+        self,
+        name: str,
+        arg: str,
+        *,
+        caller: User,
+        invoker: AuthInvoker | None,
+        idempotency_key: str | None,
+        run_id: str | None = None,
     ) -> str:
         """Start a run and return its ID; see `Platform.start_workflow`."""
         self._check_name(name)
         _check(arg, caller, idempotency_key)
+        if run_id is not None and not is_uuid7(run_id):
+            raise InvalidInputError(f"A run's ID is a UUID of version 7 in lower case, not {run_id!r}.")
         message: dict[str, object] = {"arg": arg}
         if invoker is not None:
             message["authInvoker"] = {
@@ -53,8 +63,11 @@ class Starts:
         if await self._transport.has_extensions():
             message["caller"] = _caller(caller)
             key = str(uuid4()) if idempotency_key is None else header_value(idempotency_key)
-        elif idempotency_key is not None:
-            raise UnsupportedError("This platform knows no idempotency keys: start without one.")
+            if run_id is not None:
+                message["executionId"], key = run_id, f"run:{run_id}"
+        elif idempotency_key is not None or run_id is not None:
+            what = "idempotency keys" if run_id is None else "IDs that are given to runs"
+            raise UnsupportedError(f"This platform knows no {what}: start without one.")
         try:
             return await self._send(name, workflow_id, message, key)
         except NotFoundError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gqlplugin.errors import NotFoundError
-from gqlplugin.names import is_name
+from gqlplugin.names import is_startable_name
 from gqlplugin.platform.tailor.errors import missing
 from gqlplugin.platform.tailor.flights import Flights
 from gqlplugin.platform.tailor.messages import GetWorkflowAnswer, WorkflowMessage
@@ -42,7 +42,7 @@ async def get_workflow(transport: Transport, name: str) -> WorkflowMessage:
         NotFoundError: There is no such workflow.
     """
     problem = f"There is no workflow {name!r}."
-    if not is_name(name):
+    if not is_startable_name(name):
         raise NotFoundError(problem)
     with missing(problem):
         return (await transport.call("GetWorkflowByName", {"workflowName": name}, GetWorkflowAnswer)).workflow

@@ -203,18 +203,20 @@ class AuthInvoker(_message.Message):
     def __init__(self, namespace: _Optional[str] = ..., machine_user_name: _Optional[str] = ...) -> None: ...
 
 class TestStartWorkflowRequest(_message.Message):
-    __slots__ = ("workspace_id", "workflow_id", "auth_invoker", "arg", "caller")
+    __slots__ = ("workspace_id", "workflow_id", "auth_invoker", "arg", "caller", "execution_id")
     WORKSPACE_ID_FIELD_NUMBER: _ClassVar[int]
     WORKFLOW_ID_FIELD_NUMBER: _ClassVar[int]
     AUTH_INVOKER_FIELD_NUMBER: _ClassVar[int]
     ARG_FIELD_NUMBER: _ClassVar[int]
     CALLER_FIELD_NUMBER: _ClassVar[int]
+    EXECUTION_ID_FIELD_NUMBER: _ClassVar[int]
     workspace_id: str
     workflow_id: str
     auth_invoker: AuthInvoker
     arg: str
     caller: Caller
-    def __init__(self, workspace_id: _Optional[str] = ..., workflow_id: _Optional[str] = ..., auth_invoker: _Optional[_Union[AuthInvoker, _Mapping]] = ..., arg: _Optional[str] = ..., caller: _Optional[_Union[Caller, _Mapping]] = ...) -> None: ...
+    execution_id: str
+    def __init__(self, workspace_id: _Optional[str] = ..., workflow_id: _Optional[str] = ..., auth_invoker: _Optional[_Union[AuthInvoker, _Mapping]] = ..., arg: _Optional[str] = ..., caller: _Optional[_Union[Caller, _Mapping]] = ..., execution_id: _Optional[str] = ...) -> None: ...
 
 class TestStartWorkflowResponse(_message.Message):
     __slots__ = ("execution_id",)
@@ -223,18 +225,20 @@ class TestStartWorkflowResponse(_message.Message):
     def __init__(self, execution_id: _Optional[str] = ...) -> None: ...
 
 class StartWorkflowRequest(_message.Message):
-    __slots__ = ("workspace_id", "workflow_id", "auth_invoker", "arg", "caller")
+    __slots__ = ("workspace_id", "workflow_id", "auth_invoker", "arg", "caller", "execution_id")
     WORKSPACE_ID_FIELD_NUMBER: _ClassVar[int]
     WORKFLOW_ID_FIELD_NUMBER: _ClassVar[int]
     AUTH_INVOKER_FIELD_NUMBER: _ClassVar[int]
     ARG_FIELD_NUMBER: _ClassVar[int]
     CALLER_FIELD_NUMBER: _ClassVar[int]
+    EXECUTION_ID_FIELD_NUMBER: _ClassVar[int]
     workspace_id: str
     workflow_id: str
     auth_invoker: AuthInvoker
     arg: str
     caller: Caller
-    def __init__(self, workspace_id: _Optional[str] = ..., workflow_id: _Optional[str] = ..., auth_invoker: _Optional[_Union[AuthInvoker, _Mapping]] = ..., arg: _Optional[str] = ..., caller: _Optional[_Union[Caller, _Mapping]] = ...) -> None: ...
+    execution_id: str
+    def __init__(self, workspace_id: _Optional[str] = ..., workflow_id: _Optional[str] = ..., auth_invoker: _Optional[_Union[AuthInvoker, _Mapping]] = ..., arg: _Optional[str] = ..., caller: _Optional[_Union[Caller, _Mapping]] = ..., execution_id: _Optional[str] = ...) -> None: ...
 
 class StartWorkflowResponse(_message.Message):
     __slots__ = ("execution_id",)

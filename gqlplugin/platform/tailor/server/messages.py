@@ -13,8 +13,8 @@ from pydantic_core import to_jsonable_python
 
 from gqlplugin import execution as records
 from gqlplugin.identity import AuthInvoker, User
+from gqlplugin.platform.ids import machine_user_id
 from gqlplugin.platform.tailor.proto import operator_pb2 as pb
-from gqlplugin.platform.tailor.server.ids import machine_user_id
 from gqlplugin.platform.tailor.server.tokens import MachineUserClient
 
 _RUN_STATUSES = frozenset(pb.WorkflowExecution.Status.keys())

@@ -10,7 +10,7 @@ from connectrpc.request import RequestContext
 from google.protobuf.message import Message
 
 from gqlplugin.errors import InvalidInputError, NotFoundError
-from gqlplugin.names import is_name, name_problem
+from gqlplugin.names import is_startable_name, name_problem
 from gqlplugin.platform.tailor.server.ids import is_uuid
 
 REQ = TypeVar("REQ")
@@ -63,7 +63,7 @@ def name_in(request: Message, field: str) -> str:
         InvalidInputError: It is none (TAILOR.md section 2).
     """
     text = _text(request, field)
-    if not is_name(text):
+    if not is_startable_name(text):
         raise InvalidInputError(f"{json_name(request, field)}: {name_problem('workflow', text)}.")
     return text
 

@@ -51,7 +51,12 @@ class Served:
 
     @cached_property
     def _by_id(self) -> Mapping[str, RunnableWorkflow]:
-        return {workflow_id(self.definitions.name, name): one for name, one in self.definitions.workflows.items()}
+        return {workflow_id(self.definitions.name, name): one for name, one in self.startable.items()}
+
+    @cached_property
+    def startable(self) -> Mapping[str, RunnableWorkflow]:
+        """The workflows and, for clients of ours, the firings of executors, by name."""
+        return {**self.definitions.workflows, **(self.definitions.firings if self.extensions else {})}
 
 
 class Writes:

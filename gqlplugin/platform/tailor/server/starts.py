@@ -61,9 +61,17 @@ class StartMethods:
         key = ctx.request_headers.get("idempotency-key") if served.extensions else None
         if key is not None and not 0 < len(key) <= _MAX_KEY_LENGTH:
             raise InvalidInputError(f"The header Idempotency-Key must have 1 to {_MAX_KEY_LENGTH} characters.")
+        run_id = request.execution_id if served.extensions and request.HasField("execution_id") else None
         workflow.check_permission(caller, invoker)
         return await served.writes.finish(
-            served.platform.start_workflow(workflow.name, arg, caller=caller, invoker=invoker, idempotency_key=key)
+            served.platform.start_workflow(
+                workflow.name,
+                arg,
+                caller=caller,
+                invoker=invoker,
+                idempotency_key=key if run_id is None else None,
+                run_id=run_id,
+            )
         )
 
     async def _resume(

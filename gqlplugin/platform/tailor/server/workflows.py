@@ -24,7 +24,7 @@ class WorkflowMethods:
     ) -> pb.GetWorkflowByNameResponse:
         """A workflow by its name."""
         name = name_in(request, "workflow_name")
-        workflow = self.served.definitions.workflows.get(name)
+        workflow = self.served.startable.get(name)
         if workflow is None:
             raise NotFoundError(f"Workflow '{name}' not found.")
         return pb.GetWorkflowByNameResponse(workflow=self._workflow(workflow))

@@ -186,10 +186,13 @@ class Slow(EmbeddedPlatform):
         caller: User,
         invoker: AuthInvoker | None = None,
         idempotency_key: str | None = None,
+        run_id: str | None = None,
     ) -> str:
         self.asked.set()
         await self.go_on.wait()
-        return await super().start_workflow(name, arg, caller=caller, invoker=invoker, idempotency_key=idempotency_key)
+        return await super().start_workflow(
+            name, arg, caller=caller, invoker=invoker, idempotency_key=idempotency_key, run_id=run_id
+        )
 
     async def __aexit__(self, *exc_info: object) -> None:
         await super().__aexit__(*exc_info)

@@ -1,4 +1,4 @@
-"""Which process runs the jobs of a file: the one that holds a lock beside it."""
+"""A role that one process of a machine has at a time, such as running the jobs of a file: a lock on a file."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import fcntl
 import os
 
 
-class ExecutionLock:
-    """An `flock` on `<file>.lock`. The kernel drops it when the process dies, however it dies."""
+class FileLock:
+    """An `flock` on a file, which is made for it. The kernel drops it when the process dies, however it dies."""
 
     def __init__(self, path: str) -> None:
-        self._path = f"{path}.lock"
+        self._path = path
         self._descriptor: int | None = None
 
     def acquire(self) -> bool:

@@ -1,0 +1,92 @@
+"""Files of earlier versions: brought to this one in place, with all that is in them."""
+
+import asyncio
+import json
+import sqlite3
+from contextlib import AsyncExitStack, closing
+from pathlib import Path
+
+import pytest
+
+from gqlplugin.execution import ExecutionStatus
+from gqlplugin.platform.embedded import EmbeddedPlatform
+from gqlplugin.platform.embedded.database import APPLICATION_ID, SCHEMA_VERSION
+from gqlplugin.platform.ids import uuid7
+from tests.contract.support import all_runs, output_of
+from tests.platform.embedded.support import ALICE, executing, query, who
+
+pytestmark = pytest.mark.anyio
+
+VERSION_1 = Path(__file__).with_name("journal_1.sql")
+
+
+def make_version_1(path: Path) -> str:
+    """A journal as the first version made it, with a run that waits; the run's ID."""
+    run_id = uuid7()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.executescript(VERSION_1.read_text())
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("PRAGMA user_version = 1")
+        connection.execute(
+            "INSERT INTO run (id, workflow_name, status, caller_id, caller, input, attempt, depth, due_at, created_at) "
+            "VALUES (?, 'who-ran-it', 'PENDING', 'alice', ?, '\"x\"', 0, 0, 1, 1)",
+            (run_id, json.dumps(["alice", "user", "w", None, []])),
+        )
+    return run_id
+
+
+def schema_of(path: Path) -> list[tuple[str, str]]:
+    """The tables and indexes of a file, and how they were made."""
+    found: list[tuple[str, str]] = query(
+        path, "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name"
+    )
+    return found
+
+
+async def test_a_file_of_version_1_is_upgraded(tmp_path: Path) -> None:
+    """A journal of the first version gets the tables and the version of a new file, and its runs go on."""
+    old, new = tmp_path / "old.sqlite", tmp_path / "new.sqlite"
+    run_id = make_version_1(old)
+    async with EmbeddedPlatform(new):
+        pass
+    async with executing(platform := EmbeddedPlatform(old), who):
+        assert await output_of(platform, run_id)
+    assert SCHEMA_VERSION == 2
+    assert query(old, "PRAGMA user_version") == query(new, "PRAGMA user_version") == [(2,)]
+    assert schema_of(old) == schema_of(new)
+    assert "schedule" in dict(schema_of(old))
+    assert query(old, "PRAGMA integrity_check") == [("ok",)]
+
+
+async def test_an_upgraded_file_is_left_alone_afterwards(tmp_path: Path) -> None:
+    """Opened once more, an upgraded file is opened as any other."""
+    path = tmp_path / "old.sqlite"
+    run_id = make_version_1(path)
+    for _ in range(3):
+        async with EmbeddedPlatform(path) as platform:
+            assert (await platform.get_execution(run_id)).status is ExecutionStatus.PENDING
+
+
+async def test_many_may_upgrade_a_file_at_once(tmp_path: Path) -> None:
+    """Platforms that open a file of the first version at the same moment all get it, upgraded once."""
+    path = tmp_path / "old.sqlite"
+    run_id = make_version_1(path)
+    async with AsyncExitStack() as stack:
+        platforms = [EmbeddedPlatform(path) for _ in range(8)]
+        await asyncio.gather(*(stack.enter_async_context(platform) for platform in platforms))
+        started = await platforms[0].start_workflow("x", "1", caller=ALICE)
+        assert {run.id for run in await all_runs(platforms[-1])} == {run_id, started}
+
+
+async def test_an_upgrade_that_fails_changes_nothing(tmp_path: Path) -> None:
+    """When a statement of the upgrade is refused, the file stays what it was."""
+    path = tmp_path / "old.sqlite"
+    make_version_1(path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE schedule (id)")
+    before = schema_of(path)
+    with pytest.raises(Exception, match=r"old\.sqlite can't be used as a journal"):
+        async with EmbeddedPlatform(path):
+            pass
+    assert schema_of(path) == before
+    assert query(path, "PRAGMA user_version") == [(1,)]
