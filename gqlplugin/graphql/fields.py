@@ -16,6 +16,7 @@ from strawberry.types.field import StrawberryField
 
 from gqlplugin.codec import describe
 from gqlplugin.errors import FieldProblem, InvalidInputError, PlatformNotBoundError
+from gqlplugin.graphql.events import ResolverEvents
 from gqlplugin.graphql.types import Argument, Converter, annotation_of, converter_of
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.models.fields import ModelField, arguments_of, fields_of, locate, reads_json_models
@@ -23,6 +24,7 @@ from gqlplugin.models.names import output_shape
 from gqlplugin.models.shapes import Foreign, Scalar, Shape, leaf_of
 from gqlplugin.platform.base import Definitions, EnvValue, find_binding
 from gqlplugin.resolver import Resolver, ResolverContext
+from gqlplugin.scope import Scope, enter_scope
 
 MAX_PROBLEMS = 100
 """Most wrong fields that are told of one by one: a long list of bad items is not to become a longer answer."""
@@ -87,7 +89,7 @@ def _function(
     resolver: Resolver[Any, Any], arguments: list[ModelField], shape: Shape
 ) -> Callable[..., Awaitable[object]]:
     """What Strawberry calls."""
-    body, output = resolver.body, _Output(resolver, shape)
+    body, output, events = resolver.body, _Output(resolver, shape), ResolverEvents(resolver)
     validate = _Input(resolver.input, arguments).validate if resolver.input is not None else None
     invoker_in = _Invoker(resolver).find
     is_async = any(map(inspect.iscoroutinefunction, (body, getattr(body, "__call__", None))))  # noqa: B004 - an object
@@ -101,9 +103,23 @@ def _function(
             definitions, user = binding.definitions, binding.user
         env = _NO_ENV if definitions is None else definitions.env
         context = ResolverContext(value, user, invoker_in(definitions), env, info)
-        if is_async:
-            return output.of(await body(context))
-        return output.of(await to_thread.run_sync(partial(body, context), abandon_on_cancel=True))
+        scope = Scope()
+        try:
+            with enter_scope(scope):
+                if is_async:
+                    returned = await body(context)
+                else:
+                    returned = await to_thread.run_sync(partial(body, context), abandon_on_cancel=True)
+            result = output.coerced(returned)
+            await scope.commit()
+        except Exception as error:
+            await scope.close()
+            await events.failed(binding, error)
+            raise
+        finally:
+            await scope.close()
+        await events.succeeded(binding, result)
+        return output.shown(result)
 
     return resolve
 
@@ -196,17 +212,18 @@ class _Output:
         self._is_checked = not _is_checked_by_strawberry(leaf_of(shape))
         self._adapter: TypeAdapter[Any] | None = None
 
-    def of(self, result: object) -> object:
-        """The result as Strawberry wants it.
+    def shown(self, result: object) -> object:
+        """A result that fits, as Strawberry wants it."""
+        return result if self._convert is None else self._convert(result)
+
+    def coerced(self, result: object) -> object:
+        """What a body returned, as a value of the output's type.
 
         Raises:
             TypeError: It doesn't fit.
         """
-        if self._is_checked:
-            result = self._coerced(result)
-        return result if self._convert is None else self._convert(result)
-
-    def _coerced(self, result: object) -> object:
+        if not self._is_checked:
+            return result
         if self._adapter is None:
             self._adapter = TypeAdapter(self._type)
         try:

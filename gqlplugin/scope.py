@@ -1,0 +1,75 @@
+"""What belongs to one run of a body, of a job or a resolver, and ends with it: database sessions above all."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Protocol, TypeVar
+
+_logger = logging.getLogger("gqlplugin")
+
+
+class Scoped(Protocol):
+    """Something that is kept, or not, when its scope ends."""
+
+    async def commit(self) -> None:
+        """Keep what was done so far."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of it; what was not committed is undone."""
+        ...
+
+
+S = TypeVar("S", bound=Scoped)
+
+
+class Scope:
+    """Holds what a body asked for, one of each."""
+
+    __slots__ = ("_held",)
+
+    def __init__(self) -> None:
+        self._held: dict[Hashable, Scoped] = {}
+
+    def hold(self, key: Hashable, make: Callable[[], S]) -> S:
+        """What is held under a key; made at the first call. A key always stands for one type."""
+        held = self._held.get(key)
+        if held is None:
+            held = self._held[key] = make()
+        return held  # type: ignore[return-value]  # a key stands for one type
+
+    async def commit(self) -> None:
+        """Keep what was done so far: the body succeeded, or is about to trigger something durable."""
+        for held in self._held.values():
+            await held.commit()
+
+    async def close(self) -> None:
+        """Undo what was not committed, and let go of everything."""
+        while self._held:
+            _, held = self._held.popitem()
+            try:
+                await held.close()
+            except Exception:
+                # what ends the body is its outcome; a connection that can't be closed is dropped by its pool
+                _logger.exception("What a job or resolver used could not be closed")
+
+
+_scope: ContextVar[Scope | None] = ContextVar("gqlplugin_scope", default=None)
+
+
+def current_scope() -> Scope | None:
+    """The scope of the body that is running in this context, if any."""
+    return _scope.get()
+
+
+@contextmanager
+def enter_scope(scope: Scope | None) -> Iterator[None]:
+    """Make a scope the current one, for the length of the block; None hides the one that is."""
+    token = _scope.set(scope)
+    try:
+        yield
+    finally:
+        _scope.reset(token)
