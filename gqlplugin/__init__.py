@@ -30,14 +30,38 @@ from gqlplugin.execution import (
     RetryPolicy,
     WorkflowExecution,
 )
+from gqlplugin.executor import (
+    Executor,
+    FiringOutcome,
+    IncomingWebhookArgs,
+    RecordCreatedArgs,
+    RecordDeletedArgs,
+    RecordUpdatedArgs,
+    ResolverError,
+    ResolverExecutedArgs,
+    ScheduleArgs,
+    create_executor,
+    function_operation,
+    graphql_operation,
+    incoming_webhook_trigger,
+    record_created_trigger,
+    record_deleted_trigger,
+    record_updated_trigger,
+    resolver_executed_trigger,
+    schedule_trigger,
+    workflow_operation,
+)
 from gqlplugin.job import JobContext, WorkflowJob, create_workflow_job
 from gqlplugin.models.shapes import BigInt
 from gqlplugin.platform.base import Platform
 from gqlplugin.resolver import Resolver, ResolverContext, create_resolver
+from gqlplugin.secret import Secret, SecretRef, secret
 from gqlplugin.workflow import Workflow, create_workflow, trigger_workflow
 
 if TYPE_CHECKING:
-    from gqlplugin.asgi import create_asgi, graphql_routes, lifespan
+    from gqlplugin.asgi import create_asgi, graphql_routes, lifespan, webhook_routes
+    from gqlplugin.database import Database, define_database, get_db, publish
+    from gqlplugin.executor.webhook import webhook_operation
     from gqlplugin.graphql.extension import WorkflowExtension
     from gqlplugin.graphql.limits import Limits
     from gqlplugin.graphql.policy import CallerPolicy, RunPolicy
@@ -50,13 +74,17 @@ __all__ = [
     "BigInt",
     "CallerPolicy",
     "ConcurrencyPolicy",
+    "Database",
     "DefinitionError",
     "Discovered",
     "ExecutionStatus",
+    "Executor",
     "FailedPreconditionError",
+    "FiringOutcome",
     "ForbiddenError",
     "GqlpluginError",
     "IdempotencyKeyReusedError",
+    "IncomingWebhookArgs",
     "InvalidInputError",
     "JobContext",
     "JobExecution",
@@ -70,11 +98,19 @@ __all__ = [
     "PlatformCredentialsError",
     "PlatformNotBoundError",
     "PlatformUnavailableError",
+    "RecordCreatedArgs",
+    "RecordDeletedArgs",
+    "RecordUpdatedArgs",
     "ReplayError",
     "Resolver",
     "ResolverContext",
+    "ResolverError",
+    "ResolverExecutedArgs",
     "RetryPolicy",
     "RunPolicy",
+    "ScheduleArgs",
+    "Secret",
+    "SecretRef",
     "UnauthenticatedError",
     "UnsupportedError",
     "User",
@@ -83,32 +119,54 @@ __all__ = [
     "WorkflowExtension",
     "WorkflowJob",
     "create_asgi",
+    "create_executor",
     "create_resolver",
     "create_schema",
     "create_workflow",
     "create_workflow_job",
     "define_app",
     "define_auth",
+    "define_database",
     "discover",
+    "function_operation",
+    "get_db",
+    "graphql_operation",
     "graphql_routes",
+    "incoming_webhook_trigger",
     "lifespan",
+    "publish",
+    "record_created_trigger",
+    "record_deleted_trigger",
+    "record_updated_trigger",
+    "resolver_executed_trigger",
+    "schedule_trigger",
+    "secret",
     "trigger_workflow",
+    "webhook_operation",
+    "webhook_routes",
+    "workflow_operation",
 ]
 
 _ON_FIRST_USE = {
     "CallerPolicy": "gqlplugin.graphql.policy",
+    "Database": "gqlplugin.database",
     "Limits": "gqlplugin.graphql.limits",
     "RunPolicy": "gqlplugin.graphql.policy",
     "WorkflowExtension": "gqlplugin.graphql.extension",
     "create_asgi": "gqlplugin.asgi",
     "create_schema": "gqlplugin.graphql.schema",
+    "define_database": "gqlplugin.database",
+    "get_db": "gqlplugin.database",
     "graphql_routes": "gqlplugin.asgi",
     "lifespan": "gqlplugin.asgi",
+    "publish": "gqlplugin.database",
+    "webhook_operation": "gqlplugin.executor.webhook",
+    "webhook_routes": "gqlplugin.asgi",
 }
 
 
 def __getattr__(name: str) -> object:
-    """The parts that serve GraphQL: a process that defines or runs workflows does without them."""
+    """What serves GraphQL, needs SQLAlchemy, or sends requests: a process that runs workflows may do without."""
     if name not in _ON_FIRST_USE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(_ON_FIRST_USE[name]), name)

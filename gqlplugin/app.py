@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import PydanticUndefinedAnnotation, PydanticUserError
 
@@ -13,14 +15,22 @@ from gqlplugin.auth import Auth
 from gqlplugin.codec import JsonCodec, one_way_fields
 from gqlplugin.discovery import Discovered, discover, reachable_jobs
 from gqlplugin.errors import DefinitionError, InvalidInputError
+from gqlplugin.executor.definition import Executor
+from gqlplugin.executor.firing import Firing
+from gqlplugin.executor.records import RecordTrigger
+from gqlplugin.executor.trigger import ResolverExecutedTrigger, ScheduleTrigger
 from gqlplugin.identity import AuthInvoker
 from gqlplugin.job import WorkflowJob
 from gqlplugin.models.names import type_problems
-from gqlplugin.names import is_graphql_name, is_name, name_problem
-from gqlplugin.platform.base import EnvValue
+from gqlplugin.names import firing_name, is_graphql_name, is_name, name_problem
+from gqlplugin.platform.base import EnvValue, Platform
 from gqlplugin.resolver import Resolver
+from gqlplugin.schedule import Schedule
 from gqlplugin.source import Source
 from gqlplugin.workflow import Workflow
+
+if TYPE_CHECKING:
+    from gqlplugin.database import Database
 
 __all__ = ["App", "Discovered", "define_app", "discover"]
 
@@ -35,13 +45,55 @@ class App:
     jobs: Mapping[str, WorkflowJob[Any, Any]]
     resolvers: Mapping[str, Resolver[Any, Any]]
     env: Mapping[str, EnvValue]
+    executors: Mapping[str, Executor[Any]] = field(default_factory=dict)
+    databases: Mapping[str, Database] = field(default_factory=dict)
+
+    @cached_property
+    def firings(self) -> Mapping[str, Firing]:
+        """The workflows that do what the executors do, by the names their runs have."""
+        return {firing.name: firing for firing in map(Firing, self.executors.values())}
+
+    @cached_property
+    def schedules(self) -> Mapping[str, Schedule]:
+        """When which of the firings start by themselves."""
+        return {
+            firing_name(one.name): one.trigger.schedule
+            for one in self._enabled()
+            if isinstance(one.trigger, ScheduleTrigger)
+        }
+
+    @cached_property
+    def resolver_listeners(self) -> Mapping[str, Sequence[str]]:
+        """Which firings start when a resolver has run."""
+        listeners: dict[str, list[str]] = {}
+        for one in self._enabled():
+            if isinstance(one.trigger, ResolverExecutedTrigger):
+                listeners.setdefault(one.trigger.resolver.name, []).append(firing_name(one.name))
+        return listeners
+
+    @asynccontextmanager
+    async def running(self, platform: Platform) -> AsyncIterator[None]:
+        """Open the databases, and start on a platform what is committed to them; may be entered within itself."""
+        subscriptions = [
+            one.trigger.subscription(one.name) for one in self._enabled() if isinstance(one.trigger, RecordTrigger)
+        ]
+        async with AsyncExitStack() as stack:
+            for database in self.databases.values():
+                await stack.enter_async_context(database.running(self, platform, subscriptions))
+            yield
+
+    def _enabled(self) -> list[Executor[Any]]:
+        return [one for one in self.executors.values() if not one.disabled]
 
     def jobs_of(self, workflow_name: str) -> Sequence[str]:
-        """The names of the jobs that one of the workflows is made of, its main job first.
+        """The names of the jobs that one of the workflows or firings is made of, its main job first.
 
         Raises:
             KeyError: There is no such workflow.
         """
+        if workflow_name in self.firings:
+            executor = self.firings[workflow_name].executor
+            return [executor.name, *(job.name for job in reachable_jobs([], executor.operation.functions()))]
         main_job = self.workflows[workflow_name].main_job
         return [] if main_job is None else [job.name for job in reachable_jobs([main_job])]
 
@@ -67,11 +119,14 @@ def define_app(
     workflows: Iterable[Workflow[Any, Any]] = (),
     resolvers: Iterable[Resolver[Any, Any]] = (),
     jobs: Iterable[WorkflowJob[Any, Any]] = (),
+    executors: Iterable[Executor[Any]] = (),
+    databases: Iterable[Database] = (),
     env: Mapping[str, EnvValue] | None = None,
 ) -> App:
     """Bring definitions together and check them all.
 
-    Jobs are found by themselves: the main jobs of the workflows, and the jobs whose names the functions of those use.
+    Jobs are found by themselves: the main jobs of the workflows, and the jobs whose names the functions of those and of
+    executors use.
 
     Args:
         name: The app's name.
@@ -79,15 +134,18 @@ def define_app(
         workflows: The workflows that can be triggered.
         resolvers: The resolvers for `create_schema`.
         jobs: Jobs that can't be found by themselves, such as those picked from a dict.
+        executors: What happens by itself.
+        databases: What resolvers and jobs get by `get_db`, and where changes of records are noticed.
         env: Values that resolvers and jobs get as `ctx.env`.
 
     Raises:
         DefinitionError: With every problem: malformed and duplicate names, missing main jobs, unknown machine users,
             types that have no form in JSON or GraphQL.
     """
-    workflows, resolvers = tuple(workflows), tuple(resolvers)
+    workflows, resolvers, executors, databases = tuple(workflows), tuple(resolvers), tuple(executors), tuple(databases)
     given = [*jobs, *(workflow.main_job for workflow in workflows if workflow.main_job is not None)]
-    found = list(reachable_jobs(given))
+    functions = [function for one in executors for function in one.operation.functions()]
+    found = list(reachable_jobs(given, functions))
     problems = [
         *([] if name else ["the app needs a name"]),
         *_bad_auth(auth),
@@ -98,21 +156,37 @@ def define_app(
         *_duplicates("workflow", workflows),
         *_duplicates("job", found),
         *_duplicates("resolver", resolvers),
+        *_bad_names("executor", executors),
+        *_duplicates("executor", executors),
+        *_bad_names("database", databases),
+        *_duplicates("database", databases),
         *type_problems(resolvers),
         *_without_main_job(workflows),
         *_unknown_invokers(auth, resolvers),
         *_bad_env(env or {}),
     ]
-    if problems:
-        raise DefinitionError(problems)
-    return App(
+    app = App(
         name=name,
         auth=auth,
         workflows=MappingProxyType({workflow.name: workflow for workflow in workflows}),
         jobs=MappingProxyType({job.name: job for job in found}),
         resolvers=MappingProxyType({resolver.name: resolver for resolver in resolvers}),
         env=MappingProxyType(dict(env or {})),
+        executors=MappingProxyType({executor.name: executor for executor in executors}),
+        databases=MappingProxyType({database.name: database for database in databases}),
     )
+    problems += _bad_executors(app, executors)
+    if problems:
+        raise DefinitionError(problems)
+    return app
+
+
+def _bad_executors(app: App, executors: Iterable[Executor[Any]]) -> list[str]:
+    return [
+        f"executor {one.name!r} {problem} ({one.source})"
+        for one in executors
+        for problem in (*one.trigger.problems(app), *one.operation.problems(app))
+    ]
 
 
 class _Named(Protocol):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from gqlplugin.errors import DefinitionError
+from gqlplugin.executor.definition import Executor
 from gqlplugin.job import WorkflowJob
 from gqlplugin.resolver import Resolver
 from gqlplugin.workflow import Workflow
@@ -24,6 +25,7 @@ class Discovered:
     workflows: tuple[Workflow[Any, Any], ...]
     jobs: tuple[WorkflowJob[Any, Any], ...]
     resolvers: tuple[Resolver[Any, Any], ...]
+    executors: tuple[Executor[Any], ...]
 
 
 def discover(*packages: str) -> Discovered:
@@ -31,7 +33,9 @@ def discover(*packages: str) -> Discovered:
 
     ```python
     found = discover("shop.workflows", "shop.resolvers")
-    app = define_app("shop", workflows=found.workflows, jobs=found.jobs, resolvers=found.resolvers)
+    app = define_app(
+        "shop", workflows=found.workflows, jobs=found.jobs, resolvers=found.resolvers, executors=found.executors
+    )
     ```
 
     Args:
@@ -48,6 +52,7 @@ def discover(*packages: str) -> Discovered:
         workflows=tuple(value for value in values if isinstance(value, Workflow)),
         jobs=tuple(value for value in values if isinstance(value, WorkflowJob)),
         resolvers=tuple(value for value in values if isinstance(value, Resolver)),
+        executors=tuple(value for value in values if isinstance(value, Executor)),
     )
 
 
@@ -63,14 +68,16 @@ def _modules_of(package: str) -> Iterator[ModuleType]:
         yield importlib.import_module(info.name)
 
 
-def reachable_jobs(jobs: Sequence[WorkflowJob[Any, Any]]) -> Iterator[WorkflowJob[Any, Any]]:
-    """The jobs, and those that their functions name, and so on; each once.
+def reachable_jobs(
+    jobs: Sequence[WorkflowJob[Any, Any]], functions: Iterable[Callable[..., Any]] = ()
+) -> Iterator[WorkflowJob[Any, Any]]:
+    """The jobs, and those that their functions and some other functions name, and so on; each once.
 
     A function names a job directly, in a closure, as an attribute of a module or a class, or through a function of its
     own top-level package that it names in one of these ways.
     """
     seen: set[int] = set()
-    waiting = list(jobs)
+    waiting = [*jobs, *(job for function in functions for job in _jobs_named_by(function))]
     while waiting:
         job = waiting.pop(0)
         if id(job) not in seen:

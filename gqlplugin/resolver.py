@@ -92,6 +92,7 @@ class Options(TypedDict, total=False):
     permission_classes: Sequence[type[BasePermission]]
     deprecation_reason: str | None
     auth_invoker: AuthInvoker | str | None
+    publish_events: bool | None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -108,6 +109,7 @@ class Resolver(Generic[I, O]):
     permission_classes: Sequence[type[BasePermission]] = ()
     deprecation_reason: str | None = None
     auth_invoker: AuthInvoker | str | None = None
+    publish_events: bool | None = None
 
     def field(self) -> StrawberryField:
         """This resolver as a field of your own `@strawberry.type`: `trigger = trigger_order_processing.field()`."""
@@ -224,6 +226,7 @@ def create_resolver(
     permission_classes: Sequence[type[BasePermission]] = (),
     deprecation_reason: str | None = None,
     auth_invoker: AuthInvoker | str | None = None,
+    publish_events: bool | None = None,
 ) -> Any:
     """Define a GraphQL field whose input is validated before its body runs.
 
@@ -245,6 +248,7 @@ def create_resolver(
         permission_classes: Strawberry's own.
         deprecation_reason: Marks the field as deprecated.
         auth_invoker: The machine user that the body runs as: its `ctx.invoker`.
+        publish_events: Whether executors may wait for it; by default they may. With False, one that does is an error.
 
     Raises:
         DefinitionError: The annotations don't tell input and output, or an argument is missing or contradicts them.
@@ -263,6 +267,7 @@ def create_resolver(
             permission_classes=tuple(permission_classes),
             deprecation_reason=deprecation_reason,
             auth_invoker=auth_invoker,
+            publish_events=publish_events,
         )
 
     if body is not None:

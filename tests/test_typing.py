@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-RIGHT, WRONG = ROOT / "tests/typing/right.py", ROOT / "tests/typing/wrong.py"
+FOLDER = ROOT / "tests/typing"
+RIGHT, WRONG = sorted(FOLDER.glob("right*.py")), sorted(FOLDER.glob("wrong*.py"))
+FILES = [str(file) for file in (*RIGHT, *WRONG)]
 
 
 def run(*command: str) -> str:
@@ -20,14 +22,14 @@ def run(*command: str) -> str:
 
 
 def mypy() -> set[tuple[str, int]]:
-    output = run("mypy", "--strict", "--show-absolute-path", str(RIGHT), str(WRONG))
+    output = run("mypy", "--strict", "--show-absolute-path", *FILES)
     found = re.findall(r"^(.+?):(\d+): error:", output, re.MULTILINE)
-    return {(file, int(line)) for file, line in found if Path(file) in (RIGHT, WRONG)}
+    return {(file, int(line)) for file, line in found if file in FILES}
 
 
 def pyright() -> set[tuple[str, int]]:
-    report = json.loads(run("pyright", "--outputjson", "--pythonpath", sys.executable, str(RIGHT), str(WRONG)))
-    assert report["summary"]["filesAnalyzed"] == 2
+    report = json.loads(run("pyright", "--outputjson", "--pythonpath", sys.executable, *FILES))
+    assert report["summary"]["filesAnalyzed"] == len(FILES) > 2
     return {
         (item["file"], item["range"]["start"]["line"] + 1)
         for item in report["generalDiagnostics"]
@@ -40,6 +42,10 @@ def test_each_wrong_line_and_no_other_is_an_editor_error(
     checker: Callable[[], set[tuple[str, int]]], mark: str
 ) -> None:
     """A wrong model, return type, trigger argument or machine user is an error in the editor; right uses are not."""
-    lines = WRONG.read_text().splitlines()
-    expected = {(str(WRONG), number) for number, line in enumerate(lines, 1) if re.search(mark, line)}
+    expected = {
+        (str(file), number)
+        for file in WRONG
+        for number, line in enumerate(file.read_text().splitlines(), 1)
+        if re.search(mark, line)
+    }
     assert checker() == expected

@@ -249,6 +249,9 @@ class TeamPolicy:
     async def listing(self, user: User) -> ExecutionFilter:
         return ExecutionFilter(workflow_name="stock-taking")
 
+    def may_operate(self, user: User) -> bool:
+        return False
+
 
 async def test_a_policy_of_ones_own_decides() -> None:
     """Seeing, resuming and listing go by the policy that was given."""

@@ -1,0 +1,70 @@
+"""Executors as users define them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from gqlplugin.executor.operation import Operation
+from gqlplugin.executor.trigger import Trigger
+from gqlplugin.source import Source, caller_source
+
+A = TypeVar("A")
+
+Condition = Callable[[A], bool | Awaitable[bool]]
+"""Whether to act on some arguments."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Executor(Generic[A]):
+    """Something that happens by itself. Made by `create_executor`."""
+
+    name: str
+    trigger: Trigger[A]
+    operation: Operation[A]
+    description: str
+    disabled: bool
+    condition: Condition[A] | None
+    source: Source
+
+
+def create_executor(
+    name: str,
+    *,
+    trigger: Trigger[A],
+    operation: Operation[A],
+    description: str = "",
+    disabled: bool = False,
+    condition: Condition[A] | None = None,
+) -> Executor[A]:
+    """Define something that happens by itself (TAILOR.md section 6).
+
+    ```python
+    create_executor(
+        "order-created",
+        trigger=record_created_trigger(Order),
+        condition=lambda args: args.new_record.total_cents > 0,
+        operation=workflow_operation(order_processing, args=lambda args: OrderProcessing(order_id=args.new_record.id)),
+    )
+    ```
+
+    Each firing is a run of its own: kept before it begins, gone on with after a crash, with a log and a record.
+
+    Args:
+        name: 3 to 63 lower-case letters, digits and hyphens, unique among the executors of the app.
+        trigger: What it waits for; says what condition and operation get.
+        operation: What it does then.
+        description: For people.
+        disabled: Nothing fires it.
+        condition: Whether to do it. One that raises fails the firing, which is not tried again.
+    """
+    return Executor(
+        name=name,
+        trigger=trigger,
+        operation=operation,
+        description=description,
+        disabled=disabled,
+        condition=condition,
+        source=caller_source(),
+    )

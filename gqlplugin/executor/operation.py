@@ -1,0 +1,217 @@
+"""What an executor does."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, ClassVar, Generic, Literal, TypeVar, cast, overload
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic_core import to_jsonable_python
+
+from gqlplugin.errors import GqlpluginError, InvalidInputError, JobFailedError
+from gqlplugin.execution import RetryPolicy
+from gqlplugin.executor.registry import Registry
+from gqlplugin.identity import AuthInvoker
+from gqlplugin.job import JobContext
+from gqlplugin.platform.base import JobRuntime
+from gqlplugin.workflow import Workflow
+
+A = TypeVar("A")
+C_contra = TypeVar("C_contra", contravariant=True)
+I = TypeVar("I")  # noqa: E741 - the input of a workflow
+T = TypeVar("T")
+
+OperationKind = Literal["workflow", "function", "graphql", "webhook"]
+
+
+class FiringOutcome(BaseModel):
+    """What came of a firing.
+
+    Attributes:
+        skipped: The condition was not met, and nothing was done.
+        workflow_run_id: The run that was started.
+        result: What a function returned, the data of a GraphQL operation, or the status of a webhook.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    skipped: bool = False
+    workflow_run_id: str | None = None
+    result: JsonValue = None
+
+
+class Operation(ABC, Generic[C_contra]):
+    """What an executor does, with arguments of type `C_contra`.
+
+    Attributes:
+        retry_policy: Tries a failed operation again.
+    """
+
+    kind: ClassVar[OperationKind]
+    retry_policy: RetryPolicy | None = None
+
+    @property
+    @abstractmethod
+    def detail(self) -> str:
+        """What exactly it does, for people: the name of a workflow or a function, a host."""
+
+    @abstractmethod
+    async def run(self, args: C_contra, runtime: JobRuntime) -> FiringOutcome:
+        """Do it, within a firing; `current_job` is the firing's.
+
+        Raises:
+            JobFailedError: It failed; `may_retry` says whether another try can end otherwise.
+        """
+
+    def problems(self, app: Registry) -> Sequence[str]:
+        """What is wrong with it in an app."""
+        del app
+        return ()
+
+    def functions(self) -> Sequence[Callable[..., Any]]:
+        """The functions that may name jobs."""
+        return ()
+
+
+class WorkflowOperation(Operation[C_contra]):
+    """Starts a workflow. Made by `workflow_operation`."""
+
+    kind = "workflow"
+
+    def __init__(
+        self,
+        workflow: Workflow[Any, Any],
+        args: object,
+        auth_invoker: AuthInvoker | str | None,
+    ) -> None:
+        self.workflow = workflow
+        self.args = args
+        self.auth_invoker = auth_invoker
+
+    @property
+    def detail(self) -> str:
+        return self.workflow.name
+
+    async def run(self, args: C_contra, runtime: JobRuntime) -> FiringOutcome:
+        """Start it, durably: another try answers with the run of the first."""
+        del runtime
+        given = await evaluated("args", self.args, args)
+        try:
+            run_id = await self.workflow.trigger(given, auth_invoker=self.auth_invoker)
+        except GqlpluginError as error:
+            raise JobFailedError(error.message, code=error.code, may_retry=False) from error
+        return FiringOutcome(workflow_run_id=run_id)
+
+    def problems(self, app: Registry) -> Sequence[str]:
+        if app.workflows.get(self.workflow.name) is not self.workflow:
+            return [f"starts workflow {self.workflow.name!r}, which is not in define_app(workflows=[...])"]
+        return [*invoker_problems(app, self.auth_invoker), *self._argument_problems()]
+
+    def _argument_problems(self) -> list[str]:
+        if callable(self.args):
+            return []
+        try:
+            self.workflow.encode_args(self.args)
+        except InvalidInputError as error:
+            return [f"has args that don't fit: {error.message.rstrip('.')}"]
+        return []
+
+
+def workflow_operation(
+    workflow: Workflow[I, Any],
+    *,
+    args: I | Callable[[A], I | Awaitable[I]] = cast(Any, None),  # noqa: B008 - None, for those that take none
+    auth_invoker: AuthInvoker | str | None = None,
+) -> Operation[A]:
+    """Start a workflow.
+
+    ```python
+    workflow_operation(order_processing, args=lambda args: OrderProcessing(order_id=args.new_record.id))
+    ```
+
+    Args:
+        workflow: Of the same app.
+        args: What its main job takes, or a function of the trigger's arguments that makes it. One that raises fails the
+            firing, which is not tried again.
+        auth_invoker: The machine user that the run runs as; anonymous by default.
+    """
+    return WorkflowOperation(workflow, args, auth_invoker)
+
+
+class FunctionOperation(Operation[C_contra]):
+    """Runs a function. Made by `function_operation`."""
+
+    kind = "function"
+
+    def __init__(self, body: Callable[..., Any], retry_policy: RetryPolicy | None) -> None:
+        self.body = body
+        self.retry_policy = retry_policy
+        self._takes_context = len(inspect.signature(body).parameters) > 1
+        self._is_async = inspect.iscoroutinefunction(body)
+
+    @property
+    def detail(self) -> str:
+        return getattr(self.body, "__name__", type(self.body).__name__)
+
+    async def run(self, args: C_contra, runtime: JobRuntime) -> FiringOutcome:
+        """Run it; a plain function in a thread."""
+        given: tuple[Any, ...] = (args, JobContext(runtime)) if self._takes_context else (args,)
+        result = await (self.body(*given) if self._is_async else runtime.run_sync(lambda: self.body(*given)))
+        try:
+            return FiringOutcome(result=to_jsonable_python(result, by_alias=True, inf_nan_mode="constants"))
+        except ValueError as error:
+            raise JobFailedError(
+                f"Function {self.detail!r} returned a value of type {type(result).__name__} that is not JSON.",
+                code="BAD_JOB_RESULT",
+                may_retry=False,
+            ) from error
+
+    def functions(self) -> Sequence[Callable[..., Any]]:
+        return (self.body,)
+
+
+@overload
+def function_operation(body: Callable[[A], Any], *, retry_policy: RetryPolicy | None = None) -> Operation[A]: ...
+@overload
+def function_operation(
+    body: Callable[[A, JobContext], Any], *, retry_policy: RetryPolicy | None = None
+) -> Operation[A]: ...
+def function_operation(body: Callable[..., Any], *, retry_policy: RetryPolicy | None = None) -> Operation[Any]:
+    """Run a function of the trigger's arguments, as durably as a job: it can trigger jobs, and has a log.
+
+    After a crash it runs again from its top, as every job does.
+
+    Args:
+        body: Takes the arguments, or the arguments and a `JobContext`; async, or plain, which runs in a thread. Returns
+            a JSON value or a model.
+        retry_policy: Tries it again when it fails; by default it is not.
+    """
+    return FunctionOperation(body, retry_policy)
+
+
+async def evaluated(what: str, given: Any, args: object) -> Any:
+    """A value that was given, or what a function that was given makes of the arguments.
+
+    Raises:
+        JobFailedError: The function raised; not to be tried again.
+    """
+    if not callable(given):
+        return given
+    try:
+        value = given(args)
+        return await value if inspect.isawaitable(value) else value
+    except Exception as error:
+        raise JobFailedError(
+            f"The function for {what} failed.", code=f"EXECUTOR_{what.upper()}_FAILED", may_retry=False
+        ) from error
+
+
+def invoker_problems(app: Registry, invoker: AuthInvoker | str | None) -> list[str]:
+    """What is wrong with a machine user in an app."""
+    try:
+        app.resolve_invoker(invoker)
+    except InvalidInputError as error:
+        return [f"runs as {invoker!r}: {error.message.rstrip('.')}"]
+    return []

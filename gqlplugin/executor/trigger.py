@@ -1,0 +1,258 @@
+"""What an executor waits for."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, overload
+
+from pydantic import PydanticUndefinedAnnotation, PydanticUserError
+
+from gqlplugin.codec import JsonCodec
+from gqlplugin.errors import DefinitionError
+from gqlplugin.executor.arguments import IncomingWebhookArgs, ResolverExecutedArgs, ScheduleArgs
+from gqlplugin.executor.registry import Registry
+from gqlplugin.resolver import Resolver
+from gqlplugin.schedule import MissedPolicy, Schedule
+from gqlplugin.secret import Secret
+from gqlplugin.source import caller_source
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+MAX_BODY_BYTES = 1024 * 1024
+"""Longest body of an incoming webhook that is read, unless its trigger says another."""
+
+_HEADER = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, section 5.6.2, in lower case
+
+A = TypeVar("A")
+BM = TypeVar("BM", bound="BaseModel")
+O = TypeVar("O")  # noqa: E741 - the output of a resolver
+
+TriggerKind = Literal[
+    "schedule", "incoming-webhook", "record-created", "record-updated", "record-deleted", "resolver-executed"
+]
+
+
+class Trigger(ABC, Generic[A]):
+    """What an executor waits for; `A` is what its condition and its operation get."""
+
+    kind: ClassVar[TriggerKind]
+
+    @property
+    @abstractmethod
+    def detail(self) -> str:
+        """What exactly it waits for, for people: a cron expression, the name of a model or a resolver."""
+
+    @abstractmethod
+    def read(self, text: str) -> A:
+        """The arguments in a JSON text.
+
+        Raises:
+            pydantic.ValidationError: The text is not JSON, or doesn't fit.
+        """
+
+    def problems(self, app: Registry) -> Sequence[str]:
+        """What is wrong with it in an app."""
+        del app
+        return ()
+
+    def _accept(self, args: A) -> A:
+        """Says to type checkers that `A` is neither co- nor contravariant: another trigger's operation is an error."""
+        return args
+
+
+class ScheduleTrigger(Trigger[ScheduleArgs]):
+    """A schedule. Made by `schedule_trigger`."""
+
+    kind = "schedule"
+    _codec = JsonCodec(ScheduleArgs)
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+
+    @property
+    def detail(self) -> str:
+        return f"{self.schedule.cron} ({self.schedule.timezone})"
+
+    def read(self, text: str) -> ScheduleArgs:
+        return self._codec.load(text)
+
+
+def schedule_trigger(cron: str, *, timezone: str = "UTC", missed: MissedPolicy = "last") -> ScheduleTrigger:
+    """Wait for the times of a cron expression.
+
+    ```python
+    schedule_trigger("0 2 * * *", timezone="Europe/Berlin")
+    ```
+
+    Across changes of daylight-saving time, an expression that names hours fires once per local time: in a night whose
+    hour is repeated not again, in one whose hour is skipped at the end of the gap. One for every hour keeps its pace.
+
+    Args:
+        cron: Five fields, or `@hourly`, `@daily`, `@midnight`, `@weekly`, `@monthly`, `@yearly` or `@annually`.
+        timezone: An IANA name.
+        missed: Which of the times fire that passed while no process was there to fire them: "last", "all" or "none".
+
+    Raises:
+        DefinitionError: The expression is malformed or never comes true, or the timezone is unknown.
+    """
+    return ScheduleTrigger(Schedule.parse(cron, timezone=timezone, missed=missed, source=caller_source()))
+
+
+class IncomingWebhookTrigger(Trigger[IncomingWebhookArgs[Any]]):
+    """An incoming webhook. Made by `incoming_webhook_trigger`.
+
+    Attributes:
+        path_secrets: What the last segment of the URL's path may be; empty where requests are signed.
+        signing_secrets: What a request may be signed with (Standard Webhooks).
+        delivery_header: The lower-case name of the header with the sender's ID of a delivery.
+        max_body_bytes: Longest body that is read.
+    """
+
+    kind = "incoming-webhook"
+
+    def __init__(
+        self,
+        *,
+        body: type[BaseModel] | None,
+        path_secrets: Sequence[Secret],
+        signing_secrets: Sequence[Secret],
+        delivery_header: str | None,
+        max_body_bytes: int,
+    ) -> None:
+        self.body = body
+        self.path_secrets = tuple(path_secrets)
+        self.signing_secrets = tuple(signing_secrets)
+        self.delivery_header = delivery_header
+        self.max_body_bytes = max_body_bytes
+        args: type[IncomingWebhookArgs[Any]] = (
+            IncomingWebhookArgs[Any] if body is None else IncomingWebhookArgs[body]  # type: ignore[valid-type]  # chosen at run time
+        )
+        self._codec = JsonCodec(args)
+
+    @property
+    def detail(self) -> str:
+        return "signed requests" if self.signing_secrets else "requests with a secret in the path"
+
+    def read(self, text: str) -> IncomingWebhookArgs[Any]:
+        return self._codec.load(text)
+
+    def problems(self, app: Registry) -> Sequence[str]:
+        del app
+        try:
+            self._codec.adapter.rebuild(raise_errors=True)  # does nothing where it is complete
+        except (PydanticUserError, PydanticUndefinedAnnotation) as error:
+            reason = str(error).partition("\n")[0].rstrip(".")
+            return [f"waits for a body that can't be read from JSON: {reason}"]
+        return []
+
+
+@overload
+def incoming_webhook_trigger(
+    *,
+    body: type[BM],
+    path_secrets: Sequence[Secret] = (),
+    signing_secrets: Sequence[Secret] = (),
+    delivery_header: str | None = None,
+    max_body_bytes: int = MAX_BODY_BYTES,
+) -> Trigger[IncomingWebhookArgs[BM]]: ...
+@overload
+def incoming_webhook_trigger(
+    *,
+    path_secrets: Sequence[Secret] = (),
+    signing_secrets: Sequence[Secret] = (),
+    delivery_header: str | None = None,
+    max_body_bytes: int = MAX_BODY_BYTES,
+) -> Trigger[IncomingWebhookArgs[Any]]: ...
+def incoming_webhook_trigger(
+    *,
+    body: type[BaseModel] | None = None,
+    path_secrets: Sequence[Secret] = (),
+    signing_secrets: Sequence[Secret] = (),
+    delivery_header: str | None = None,
+    max_body_bytes: int = MAX_BODY_BYTES,
+) -> Trigger[IncomingWebhookArgs[Any]]:
+    """Wait for requests from elsewhere.
+
+    ```python
+    incoming_webhook_trigger(body=OrderPaid, signing_secrets=[secret("SHOP_WEBHOOK_SECRET")])
+    ```
+
+    With `signing_secrets` senders sign as Standard Webhooks has it, to `/webhooks/{executor}`; with `path_secrets` they
+    know a secret, to `/webhooks/{executor}/{secret}`. Give several to change one without losing requests.
+
+    Args:
+        body: What the parsed body must fit; any JSON or form by default.
+        path_secrets: At least 16 characters each, of those that need no escaping in a URL.
+        signing_secrets: Base64, with or without `whsec_` before it; at least 24 bytes.
+        delivery_header: The header with the sender's ID of a delivery, such as `x-github-delivery`: a second request
+            with the same one starts nothing. By default `webhook-id`, then `idempotency-key`. For signed requests it is
+            always `webhook-id`, which is signed.
+        max_body_bytes: Longest body that is read. What is kept of a request holds its body twice, parsed and as text,
+            and platforms have a limit of their own: 1 MiB unless they are told another.
+
+    Raises:
+        DefinitionError: There is no secret, or both kinds, the limit is below 1, or the header is none that can be
+            relied upon.
+    """
+    source = caller_source()
+    if bool(path_secrets) == bool(signing_secrets):
+        raise DefinitionError(
+            f"The incoming_webhook_trigger at {source} takes path_secrets= or signing_secrets=, such as "
+            'signing_secrets=[secret("SHOP_WEBHOOK_SECRET")]: anybody could send to it otherwise.'
+        )
+    if max_body_bytes < 1:
+        raise DefinitionError(f"The incoming_webhook_trigger at {source} takes max_body_bytes of at least 1.")
+    if delivery_header is not None and not _HEADER.fullmatch(delivery_header.lower()):
+        raise DefinitionError(f"The incoming_webhook_trigger at {source}: {delivery_header!r} is no name of a header.")
+    if delivery_header is not None and signing_secrets:
+        raise DefinitionError(
+            f"The incoming_webhook_trigger at {source} takes no delivery_header= with signing_secrets=: the signature "
+            "covers webhook-id alone."
+        )
+    return IncomingWebhookTrigger(
+        body=body,
+        path_secrets=path_secrets,
+        signing_secrets=signing_secrets,
+        delivery_header=None if delivery_header is None else delivery_header.lower(),
+        max_body_bytes=max_body_bytes,
+    )
+
+
+class ResolverExecutedTrigger(Trigger[ResolverExecutedArgs[O]]):
+    """The end of a resolver's body. Made by `resolver_executed_trigger`."""
+
+    kind = "resolver-executed"
+
+    def __init__(self, resolver: Resolver[Any, O]) -> None:
+        self.resolver = resolver
+        self._codec: JsonCodec[ResolverExecutedArgs[O]] = JsonCodec(ResolverExecutedArgs[resolver.output])  # type: ignore[name-defined]  # chosen at run time
+
+    @property
+    def detail(self) -> str:
+        return self.resolver.name
+
+    def read(self, text: str) -> ResolverExecutedArgs[O]:
+        return self._codec.load(text)
+
+    def problems(self, app: Registry) -> Sequence[str]:
+        resolver = self.resolver
+        if app.resolvers.get(resolver.name) is not resolver:
+            return [f"waits for resolver {resolver.name!r}, which is not in define_app(resolvers=[...])"]
+        if resolver.publish_events is False:
+            return [f"waits for resolver {resolver.name!r}, which has publish_events=False ({resolver.source})"]
+        return []
+
+
+def resolver_executed_trigger(resolver: Resolver[Any, O]) -> Trigger[ResolverExecutedArgs[O]]:
+    """Wait for the end of a resolver's body, whether it succeeds or fails.
+
+    A request whose input is refused does not run the body, and is no event. The event is kept before the client is
+    answered.
+
+    Args:
+        resolver: Of the same app, and without `publish_events=False`.
+    """
+    return ResolverExecutedTrigger(resolver)
