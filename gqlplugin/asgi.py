@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any
 
 import strawberry
@@ -13,14 +13,17 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from gqlplugin.app import App
 from gqlplugin.errors import DefinitionError
+from gqlplugin.executor.trigger import IncomingWebhookTrigger
+from gqlplugin.graphql.execute import bind_schema
 from gqlplugin.graphql.extension import WorkflowExtension
 from gqlplugin.graphql.limits import Limits
 from gqlplugin.graphql.policy import RunPolicy
-from gqlplugin.graphql.schema import create_schema
+from gqlplugin.graphql.schema import check_operations, create_schema
 from gqlplugin.graphql.view import Authenticate, GraphQLApp
 from gqlplugin.platform.base import Platform
+from gqlplugin.webhooks import webhook_routes
 
-__all__ = ["Authenticate", "GraphQLApp", "Lifespan", "create_asgi", "graphql_routes", "lifespan"]
+__all__ = ["Authenticate", "GraphQLApp", "Lifespan", "create_asgi", "graphql_routes", "lifespan", "webhook_routes"]
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]
 """What Starlette and FastAPI take as `lifespan=`."""
@@ -58,9 +61,10 @@ def graphql_routes(
         allowed_origins: Origins of web pages that may open a WebSocket, besides the endpoint's own.
 
     Raises:
-        DefinitionError: The schema has no `WorkflowExtension`.
+        DefinitionError: The schema has no `WorkflowExtension`, or refuses what an executor runs.
     """
     schema = schema or create_schema(app, policy=policy, limits=limits)
+    check_operations(schema, app)
     if not any(isinstance(extension, WorkflowExtension) for extension in schema.get_extensions()):
         raise DefinitionError(
             "The schema has no WorkflowExtension, so its resolvers could start nothing: make it with create_schema, or "
@@ -78,23 +82,24 @@ def graphql_routes(
     return [Route(path, endpoint), WebSocketRoute(path, endpoint)]
 
 
-def lifespan(app: App, platform: Platform, *, execute: bool = True) -> Lifespan:
-    """A lifespan for Starlette or FastAPI: connects the platform, and runs the app's jobs in this process.
+def lifespan(
+    app: App, platform: Platform, *, schema: strawberry.Schema | None = None, execute: bool = True
+) -> Lifespan:
+    """A lifespan for Starlette or FastAPI: connects the platform, opens the databases, and runs the app's jobs.
 
     Args:
         app: The definitions.
         platform: Where workflows start.
+        schema: The one that is served, if it is one of your own: executors run their GraphQL operations on it.
         execute: Whether this process runs jobs; without, it only starts, shows and resumes.
     """
 
     @asynccontextmanager
     async def run(_: object) -> AsyncIterator[None]:
         async with platform:
-            if not execute:
-                yield
-                return
-            async with platform.execute(app):
-                yield
+            with nullcontext() if schema is None else bind_schema(app, schema):
+                async with platform.execute(app) if execute else app.running(platform):
+                    yield
 
     return run
 
@@ -114,11 +119,13 @@ def create_asgi(
     routes: Iterable[BaseRoute] = (),
     middleware: Sequence[Middleware] = (),
 ) -> Starlette:
-    """An ASGI app that serves the GraphQL API, and runs the jobs.
+    """An ASGI app that serves the GraphQL API and the incoming webhooks, and runs the jobs.
 
     ```python
     asgi = create_asgi(app, EmbeddedPlatform("shop.sqlite"))
     ```
+
+    Where an executor waits for requests, they are served below `/webhooks`; see `webhook_routes`.
 
     Args:
         app: The definitions.
@@ -138,6 +145,7 @@ def create_asgi(
     Raises:
         DefinitionError: The schema can't be made, or has no `WorkflowExtension`.
     """
+    schema = schema or create_schema(app, policy=policy, limits=limits)
     endpoint = graphql_routes(
         app,
         platform,
@@ -149,9 +157,11 @@ def create_asgi(
         limits=limits,
         allowed_origins=allowed_origins,
     )
+    has_webhooks = any(isinstance(one.trigger, IncomingWebhookTrigger) for one in app.executors.values())
+    webhooks = webhook_routes(app, platform) if has_webhooks else []
     return Starlette(
         debug=debug,
-        routes=[*endpoint, *routes],
+        routes=[*endpoint, *webhooks, *routes],
         middleware=middleware,
-        lifespan=lifespan(app, platform, execute=execute),
+        lifespan=lifespan(app, platform, schema=schema, execute=execute),
     )

@@ -11,17 +11,20 @@ from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 from strawberry.fastapi import GraphQLRouter
 
+from gqlplugin.app import define_app
 from gqlplugin.asgi import create_asgi, graphql_routes, lifespan
 from gqlplugin.errors import DefinitionError
 from gqlplugin.execution import WorkflowExecution
+from gqlplugin.executor import create_executor, function_operation, incoming_webhook_trigger
 from gqlplugin.graphql.extension import WorkflowExtension
 from gqlplugin.platform.base import Definitions
+from gqlplugin.secret import secret
 from gqlplugin.testing import MemoryPlatform, serve
-from tests.graphql.shop import define_shop, place_order, shop_schema
+from tests.graphql.shop import auth, define_shop, order_processing, place_order, shop_schema
 
 pytestmark = pytest.mark.anyio
 
@@ -135,3 +138,27 @@ async def test_a_process_can_start_without_executing(execute: bool) -> None:
     async with serve(create_asgi(define_shop(), platform, schema=shop_schema(), execute=execute)) as client:
         assert (await client.run(PLACE))["placeOrder"]["runId"]
     assert platform.executed == (["shop"] if execute else [])
+
+
+@pytest.mark.parametrize("disabled", [True, False])
+async def test_incoming_webhooks_are_served_where_there_are_any(
+    monkeypatch: pytest.MonkeyPatch, disabled: bool
+) -> None:
+    """By itself, beside the endpoint; an app without them has no such routes."""
+    monkeypatch.setenv("SHOP_HOOK", "a-secret-of-this-test")
+    trigger = incoming_webhook_trigger(path_secrets=[secret("SHOP_HOOK")])
+    executor = create_executor(
+        "hook", trigger=trigger, operation=function_operation(lambda args: args.method), disabled=disabled
+    )
+    routes = [Mount("/", Starlette(routes=[Route("/hello", _hello)]))]
+    with_hook = define_app(
+        "shop", auth=auth, resolvers=[place_order], workflows=[order_processing], executors=[executor]
+    )
+    async with serve(create_asgi(with_hook, MemoryPlatform(), routes=routes)) as client:
+        assert (await client.run(PLACE))["placeOrder"]["runId"]
+        hooked = await client.http.post("/webhooks/hook/a-secret-of-this-test")
+        assert hooked.status_code == (404 if disabled else 204)
+        assert (await client.http.get("/hello")).text == "hello"
+    async with serve(create_asgi(define_shop(), MemoryPlatform())) as client:
+        missing = await client.http.post("/webhooks/hook/a-secret-of-this-test")
+    assert (missing.status_code, missing.text) == (404, "Not Found")
