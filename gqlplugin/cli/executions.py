@@ -65,7 +65,7 @@ def executions(
         return
     if wait or logs:
         raise UsageError("--wait and --logs need a run: give its ID.")
-    where = ExecutionFilter(workflow_name=workflow_name, status=None if status is None else _status(status))
+    where = ExecutionFilter(workflow_name=workflow_name, status=None if status is None else run_status(status))
     asyncio.run(_list(target, where, limit, as_json=as_json))
 
 
@@ -87,7 +87,12 @@ def resume(
     asyncio.run(_resume(target, execution_id, watching))
 
 
-def _status(text: str) -> ExecutionStatus:
+def run_status(text: str) -> ExecutionStatus:
+    """The status that a text means, in any case.
+
+    Raises:
+        UsageError: It means none.
+    """
     try:
         return ExecutionStatus(text.upper().replace("-", "_"))
     except ValueError:
@@ -138,7 +143,7 @@ def _say_run(seen: Snapshot) -> None:
 
 async def _list(target: Target, where: ExecutionFilter, limit: int, *, as_json: bool) -> None:
     async with target.platform() as platform:
-        runs, more = await _newest(platform, where, limit)
+        runs, more = await newest(platform, where, limit)
         jobs = await platform.get_jobs([run.id for run in runs])
     found = [shapes.execution_row(run, jobs.get(run.id, ())) for run in runs]
     if as_json:
@@ -157,14 +162,15 @@ async def _list(target: Target, where: ExecutionFilter, limit: int, *, as_json: 
             for one in found
         ]
         headings = ("ID", "WORKFLOW", "STATUS", "JOBS", "STARTED", "FINISHED")
-        say_block(table(headings, rows, whole=("ID", "STATUS", "JOBS")))
+        say_block(table(headings, rows, whole=("ID", "STATUS", "JOBS"), spare=("FINISHED",)))
     else:
         note("There are no such runs.")
     if more:
         note(f"There are more runs: --limit {limit * 2} lists more.")
 
 
-async def _newest(platform: Platform, where: ExecutionFilter, limit: int) -> tuple[Sequence[WorkflowExecution], bool]:
+async def newest(platform: Platform, where: ExecutionFilter, limit: int) -> tuple[Sequence[WorkflowExecution], bool]:
+    """The newest runs, no more than the limit, and whether there are more."""
     runs: list[WorkflowExecution] = []
     after = None
     while True:

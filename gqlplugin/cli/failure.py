@@ -46,6 +46,13 @@ def unknown_workflow(app: App, name: str) -> CommandError:
     return CommandError(f"App {app.name!r} has no workflow {name!r}. {known}")
 
 
+def unknown_executor(app: App, name: str) -> CommandError:
+    """The error for a name that no executor of the app has."""
+    close = get_close_matches(name, app.executors)
+    known = f"Did you mean {close[0]!r}?" if close else f"It has: {', '.join(sorted(app.executors)) or 'none'}."
+    return CommandError(f"App {app.name!r} has no executor {name!r}. {known}")
+
+
 def field_lines(error: InvalidInputError) -> list[str]:
     """What is wrong with each field, below each other."""
     paths = [".".join(map(str, problem.path)) for problem in error.problems]

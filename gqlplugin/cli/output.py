@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from rich.console import Console, RenderableType
 from rich.table import Table
@@ -13,6 +13,9 @@ from gqlplugin.cli.shapes import Shape, as_json
 from gqlplugin.cli.text import safe
 
 _WIDE = 10_000
+_GAP = 2
+_SHORTEST = 8
+_READABLE = 40
 _STYLES = {
     "PENDING": "yellow",
     "PENDING_RESUME": "yellow",
@@ -71,22 +74,44 @@ def status_text(status: str) -> Text:
     return Text(safe(status), style=_STYLES.get(status.upper(), ""))
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[str | Text]], *, whole: Collection[str] = ()) -> Table:
+def table(
+    headings: Sequence[str],
+    rows: Iterable[Sequence[str | Text]],
+    *,
+    whole: Collection[str] = (),
+    spare: Sequence[str] = (),
+) -> Table:
     """A table without lines. Text of the cells is not markup.
 
     Args:
         headings: Of the columns.
         rows: Of cells.
         whole: The headings of columns that are not shortened in a narrow terminal.
+        spare: The headings of columns that are left out where there is no room for all, the first one first.
     """
-    made = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    made = Table(box=None, header_style="bold", pad_edge=False, padding=(0, _GAP, 0, 0))
     cells = [[cell if isinstance(cell, Text) else Text(safe(cell)) for cell in row] for row in rows]
-    for index, heading in enumerate(headings):
-        widest = max([len(heading), *(row[index].cell_len for row in cells)])
-        made.add_column(heading, no_wrap=True, overflow="ellipsis", min_width=widest if heading in whole else None)
+    widths = [max([len(heading), *(row[index].cell_len for row in cells)]) for index, heading in enumerate(headings)]
+    fitted = _fitted(dict(zip(headings, widths, strict=True)), whole, spare)
+    for heading, width in fitted.items():
+        made.add_column(heading, no_wrap=True, overflow="ellipsis", width=width)
     for row in cells:
-        made.add_row(*row)
+        made.add_row(*(cell for heading, cell in zip(headings, row, strict=True) if heading in fitted))
     return made
+
+
+def _fitted(widths: Mapping[str, int], whole: Collection[str], spare: Sequence[str]) -> dict[str, int]:
+    """The columns to show with their widths: the widest of those that may be shortened give way first."""
+    # rich would shorten all of them alike, and cut off what is then still too wide
+    room = console().width + _GAP
+    fitted = {heading: min(width + _GAP, room) for heading, width in widths.items()}
+    for heading in spare:
+        if sum(width if one in whole else min(width, _READABLE) for one, width in fitted.items()) > room:
+            del fitted[heading]
+    shortened = [heading for heading in fitted if heading not in whole]
+    while sum(fitted.values()) > room and any(fitted[heading] > _SHORTEST for heading in shortened):
+        fitted[max(shortened, key=fitted.__getitem__)] -= 1
+    return {heading: width - _GAP for heading, width in fitted.items()}
 
 
 def facts(rows: Iterable[tuple[str, str | Text]]) -> Table:

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from gqlplugin.cli import machineuser, schema, serving, workflow
+from gqlplugin.cli import executor, machineuser, schema, serving, workflow
 from gqlplugin.cli.failure import CommandError
 from gqlplugin.cli.logs import log_nothing
 from gqlplugin.cli.output import note, prepare_streams
@@ -35,6 +35,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
 )
 cli.add_typer(workflow.commands, name="workflow")
+cli.add_typer(executor.commands, name="executor")
 cli.add_typer(machineuser.commands, name="machineuser")
 cli.add_typer(schema.commands, name="schema")
 cli.command("serve")(serving.serve)

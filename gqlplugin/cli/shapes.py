@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, JsonValue, PlainSerializer
 from pydantic.alias_generators import to_camel
@@ -17,6 +17,9 @@ from pydantic_core import from_json
 
 from gqlplugin.cli.text import safe_json
 from gqlplugin.execution import ExecutionError, JobExecution, WorkflowExecution
+from gqlplugin.executor import Executor
+from gqlplugin.executor.inspection import arguments_hash_of, attempts_of, next_time_of, outcome_of
+from gqlplugin.names import executor_of
 
 
 def _in_utc(moment: datetime) -> str:
@@ -162,6 +165,58 @@ class MachineUserShape(Shape):
     attributes: dict[str, JsonValue]
 
 
+class ExecutorShape(Shape):
+    """An executor, of `executor list` (an array of them) and `executor get`.
+
+    Attributes:
+        name: Its name.
+        description: For people.
+        disabled: Nothing fires it.
+        trigger_kind: schedule, incoming-webhook, record-created, record-updated, record-deleted or resolver-executed.
+        trigger_detail: What exactly it waits for.
+        operation_kind: workflow, function, graphql or webhook.
+        operation_detail: What exactly it does.
+        next_time: When a schedule fires next.
+    """
+
+    name: str
+    description: str
+    disabled: bool
+    trigger_kind: str
+    trigger_detail: str
+    operation_kind: str
+    operation_detail: str
+    next_time: Moment | None
+
+
+class ExecutorJobShape(Shape):
+    """What an executor did, of `executor jobs` (an array, newest first).
+
+    Attributes:
+        id: The execution's ID.
+        executor: The executor's name.
+        status: As in the list of runs.
+        attempts: How many tries have begun, since it was fired or resumed.
+        arguments_hash: The SHA-256 of the arguments, in hexadecimal.
+        skipped: The condition was not met, and nothing was done.
+        workflow_run_id: The run that it started.
+        error: Why it failed.
+        started_at: When it began.
+        finished_at: When it ended.
+    """
+
+    id: str
+    executor: str
+    status: str
+    attempts: int
+    arguments_hash: str
+    skipped: bool
+    workflow_run_id: str | None
+    error: ErrorShape | None
+    started_at: Moment | None
+    finished_at: Moment | None
+
+
 def execution_row(run: WorkflowExecution, jobs: Sequence[JobExecution]) -> ExecutionRowShape:
     """A run as the list of runs shows it."""
     return ExecutionRowShape(
@@ -169,6 +224,37 @@ def execution_row(run: WorkflowExecution, jobs: Sequence[JobExecution]) -> Execu
         workflow_name=run.workflow_name,
         status=run.status,
         job_executions=len(jobs),
+        started_at=run.started_at,
+        finished_at=run.finished_at,
+    )
+
+
+def executor(one: Executor[Any], now: datetime) -> ExecutorShape:
+    """An executor as it is defined, at a moment."""
+    return ExecutorShape(
+        name=one.name,
+        description=one.description,
+        disabled=one.disabled,
+        trigger_kind=one.trigger.kind,
+        trigger_detail=one.trigger.detail,
+        operation_kind=one.operation.kind,
+        operation_detail=one.operation.detail,
+        next_time=next_time_of(one, now),
+    )
+
+
+def executor_job(run: WorkflowExecution) -> ExecutorJobShape:
+    """A run of a firing, as the list of an executor's jobs shows it."""
+    outcome = outcome_of(run)
+    return ExecutorJobShape(
+        id=run.id,
+        executor=executor_of(run.workflow_name) or "",
+        status=run.status,
+        attempts=attempts_of(run),
+        arguments_hash=arguments_hash_of(run),
+        skipped=outcome is not None and outcome.skipped,
+        workflow_run_id=None if outcome is None else outcome.workflow_run_id,
+        error=_error(run.error),
         started_at=run.started_at,
         finished_at=run.finished_at,
     )

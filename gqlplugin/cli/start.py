@@ -37,6 +37,8 @@ from gqlplugin.platform.embedded import EmbeddedPlatform
 if TYPE_CHECKING:
     from gqlplugin.platform.tailor import TailorPlatform
 
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print the execution's ID and nothing else.")]
+
 _NO_ARGUMENT = "null"
 
 
@@ -63,20 +65,17 @@ def start(
     interval: IntervalOption = "3s",
     timeout: TimeoutOption = None,
     logs: LogsOption = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the execution's ID and nothing else.")] = False,
+    quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Start a workflow, and print the execution's ID."""
     watching = Watching.said(wait=wait, interval=interval, timeout=timeout, logs=logs, as_json=as_json, quiet=quiet)
-    if logs and not wait:
-        raise UsageError("--logs shows the logs of a run that has ended: add --wait.")
-    if quiet and as_json:
-        raise UsageError("--quiet prints the ID and --json prints JSON: give one of them.")
+    check_options(watching)
     if namespace and not machine_user:
         raise UsageError("--app is the namespace of a machine user: add --machineuser NAME.")
     if (name is None) is (workflow_id is None):
         raise UsageError("Which workflow? Give its NAME, or --workflow-id UUID. `gqlplugin workflow list` lists them.")
-    text = None if arg is None else _read(arg)
+    text = None if arg is None else read_argument(arg)
     asyncio.run(_start(target, Request(name, workflow_id, text, machine_user, namespace), watching))
 
 
@@ -91,8 +90,24 @@ class Request:
     namespace: str | None
 
 
-def _read(arg: str) -> str:
-    """The argument itself, from where it is said to be."""
+def check_options(watching: Watching) -> None:
+    """Refuse what was said about a run to start when it can't be meant.
+
+    Raises:
+        UsageError: It is refused.
+    """
+    if watching.logs and not watching.wait:
+        raise UsageError("--logs shows the logs of a run that has ended: add --wait.")
+    if watching.quiet and watching.as_json:
+        raise UsageError("--quiet prints the ID and --json prints JSON: give one of them.")
+
+
+def read_argument(arg: str) -> str:
+    """The argument itself, from where it is said to be.
+
+    Raises:
+        UsageError: It can't be read from there.
+    """
     try:
         if arg == "-":
             return sys.stdin.read()
@@ -110,7 +125,7 @@ async def _start(target: Target, request: Request, watching: Watching) -> None:
         invoker = await _invoker(platform, app, request)
         arg = _checked(app, name, request.arg, invoker)
         run_id = await platform.start_workflow(name, arg, caller=User(), invoker=invoker)
-        _say_started(run_id, ExecutionStatus.PENDING, watching)
+        say_started(run_id, ExecutionStatus.PENDING, watching)
         if watching.wait:
             report_end(await watch(target, platform, run_id, watching), watching)
 
@@ -178,7 +193,8 @@ def _local_id(app: App, name: str) -> str:
     return found
 
 
-def _say_started(run_id: str, status: ExecutionStatus, watching: Watching) -> None:
+def say_started(run_id: str, status: ExecutionStatus, watching: Watching) -> None:
+    """Print the ID of a run that was started."""
     if watching.quiet:
         say(run_id)
     elif not watching.as_json:

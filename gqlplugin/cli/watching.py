@@ -18,8 +18,8 @@ from gqlplugin.cli.target import Target
 from gqlplugin.cli.text import parse_duration, safe, safe_lines
 from gqlplugin.cli.tree import error_text, is_passed_on
 from gqlplugin.execution import ExecutionStatus, JobExecution
+from gqlplugin.lock import FileLock
 from gqlplugin.platform.base import Platform
-from gqlplugin.platform.embedded.lock import ExecutionLock
 
 LOCAL_POLL = timedelta(milliseconds=100)
 
@@ -96,7 +96,7 @@ async def watch(target: Target, platform: Platform, run_id: str, watching: Watch
 
 def _why_pending(target: Target) -> Callable[[], str | None]:
     def reason() -> str | None:
-        lock = ExecutionLock(target.file())
+        lock = FileLock(f"{target.file()}.lock")
         try:
             is_free = lock.acquire()
         except OSError:  # not ours to open: then it is not ours to say who holds it

@@ -1,8 +1,8 @@
-"""Who may see and resume a run."""
+"""Who may see and resume a run, and who may see the executors."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from inspect import isawaitable
 from typing import Protocol, TypeVar
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class RunPolicy(Protocol):
-    """Decides who may see and resume a run; give one to `create_schema(policy=)`.
+    """Decides who may see and resume a run, and who may operate; give one to `create_schema(policy=)`.
 
     Every method may be an `async def`. To a caller who may not see a run it does not exist.
     """
@@ -35,30 +35,65 @@ class RunPolicy(Protocol):
         """
         ...
 
+    def may_operate(self, user: User) -> bool | Awaitable[bool]:
+        """Whether the caller may see the executors and their jobs."""
+        ...
+
+
+def _nobody(user: User) -> bool:
+    del user
+    return False
+
 
 class CallerPolicy:
     """The default: a run belongs to the caller who started it.
 
     A run that was started anonymously belongs to whoever holds its ID. Listing needs a caller, and shows their own.
+    What an executor did, and the runs it started, belong to nobody who can call.
+
+    ```python
+    CallerPolicy(operators=lambda user: (user.attributes or {}).get("role") == "OPERATOR")
+    ```
+
+    Args:
+        operators: Who may see the executors, and see, resume and list every run; a plain function. Nobody by default.
     """
 
+    def __init__(self, *, operators: Callable[[User], bool] = _nobody) -> None:
+        self._operators = operators
+
     def may_see(self, user: User, run: WorkflowExecution) -> bool:
-        """Whether the caller started it, or nobody known did."""
-        return run.caller.is_anonymous or (not user.is_anonymous and run.caller.id == user.id)
+        """Whether the caller started it, or nobody known did, or the caller may operate."""
+        if run.caller.is_anonymous or (not user.is_anonymous and run.caller.id == user.id):
+            return True
+        return self.may_operate(user)
 
     def may_resume(self, user: User, run: WorkflowExecution) -> bool:
         """The same as for seeing it."""
         return self.may_see(user, run)
 
     def listing(self, user: User) -> ExecutionFilter:
-        """The caller's own runs.
+        """The caller's own runs; those of everybody for operators.
 
         Raises:
             UnauthenticatedError: The caller is anonymous.
         """
+        if self.may_operate(user):
+            return ExecutionFilter()
         if user.is_anonymous:
             raise UnauthenticatedError("Listing runs needs a caller: authenticate first.")
         return ExecutionFilter(caller_id=user.id)
+
+    def may_operate(self, user: User) -> bool:
+        """Whether the caller is an operator.
+
+        Raises:
+            TypeError: `operators` is an `async def`.
+        """
+        answer: object = self._operators(user)
+        if isawaitable(answer):  # which is true whatever it would answer
+            raise TypeError("CallerPolicy(operators=) takes a plain function: write a policy of your own to await.")
+        return bool(answer)
 
 
 async def decided(answer: T | Awaitable[T]) -> T:

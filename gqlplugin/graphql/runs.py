@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, replace
-from datetime import datetime
 from typing import Annotated, Any, Literal, Optional
 from uuid import UUID
 
@@ -21,83 +19,18 @@ from gqlplugin.codec import JsonCodec, describe
 from gqlplugin.errors import (
     DefinitionError,
     FailedPreconditionError,
-    FieldProblem,
     ForbiddenError,
-    InvalidInputError,
     NotFoundError,
 )
-from gqlplugin.execution import ExecutionFilter, ExecutionStatus, JobExecution, JobStatus, WorkflowExecution
+from gqlplugin.execution import ExecutionFilter, ExecutionStatus, WorkflowExecution
+from gqlplugin.graphql.connections import After, First, check_first, page_info
+from gqlplugin.graphql.executors import ExecutorJob
 from gqlplugin.graphql.policy import RunPolicy, decided
 from gqlplugin.graphql.types import output_annotation, output_converter
-from gqlplugin.names import pascal_case
-from gqlplugin.platform.base import Platform, current_binding
+from gqlplugin.graphql.workflow_run import WorkflowJobRun, WorkflowRun, shown
+from gqlplugin.names import executor_of, pascal_case
+from gqlplugin.platform.base import current_binding
 from gqlplugin.workflow import Workflow
-
-MAX_PAGE = 100
-"""Most runs that `workflowRuns` shows at once."""
-
-strawberry.enum(ExecutionStatus, name="WorkflowRunStatus", description="How far a run is.")
-strawberry.enum(JobStatus, name="WorkflowJobRunStatus", description="How far a job is; SUSPEND: it waits for another.")
-
-
-@strawberry.type(description="A job within a run.")
-class WorkflowJobRun:
-    """A job as GraphQL."""
-
-    id: strawberry.ID
-    name: str
-    stacked_name: str = strawberry.field(description="The names of the jobs down to this one, joined by `/`.")
-    status: JobStatus
-    started_at: datetime
-    finished_at: datetime | None
-    error: str | None
-    logs: list[str]
-    result: JSON | None
-    progress: float | None = strawberry.field(description="From 0 to 1, if the job tells.")
-    progress_message: str | None
-
-
-class JobsOfPage:
-    """Reads the jobs of a page of runs, all at once and once."""
-
-    def __init__(self, platform: Platform, run_ids: Sequence[str]) -> None:
-        self._platform = platform
-        self._run_ids = run_ids
-        self._reading: asyncio.Future[Mapping[str, Sequence[JobExecution]]] | None = None
-
-    async def of(self, run_id: str) -> Sequence[JobExecution]:
-        """The jobs of one of the runs."""
-        if self._reading is None:
-            self._reading = asyncio.ensure_future(self._read())
-        return (await asyncio.shield(self._reading)).get(run_id, ())
-
-    async def _read(self) -> Mapping[str, Sequence[JobExecution]]:
-        return await self._platform.get_jobs(self._run_ids)
-
-
-async def _jobs(root: strawberry.Parent[WorkflowRun]) -> list[WorkflowJobRun]:
-    return [_job_run(job) for job in await root.jobs_of_page.of(root.execution.id)]
-
-
-@strawberry.interface(description="A run of a workflow. Each workflow has a type of its own, with input and output.")
-class WorkflowRun:
-    """A run as GraphQL."""
-
-    id: strawberry.ID
-    workflow_name: str
-    status: ExecutionStatus
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    error: str | None = strawberry.field(description="Why it failed.")
-    progress: float | None = strawberry.field(description="From 0 to 1, if its main job tells.")
-    progress_message: str | None
-    execution: strawberry.Private[WorkflowExecution]
-    jobs_of_page: strawberry.Private[JobsOfPage]
-
-    jobs: list[WorkflowJobRun] = strawberry.field(
-        resolver=_jobs, description="Its jobs, in the order they were triggered."
-    )
 
 
 @strawberry.type(description="A run of a workflow that this app no longer has.")
@@ -134,12 +67,12 @@ class Runs:
 
     def types(self) -> list[type[WorkflowRun]]:
         """The implementations of the interface."""
-        return [*self._types.values(), UnknownWorkflowRun]
+        return [*self._types.values(), UnknownWorkflowRun, ExecutorJob]
 
     def names(self) -> dict[str, str]:
         """The GraphQL names that are taken, with what takes them."""
-        own = (WorkflowRun, UnknownWorkflowRun, WorkflowJobRun, WorkflowRunEdge, WorkflowRunConnection, PageInfo)
-        taken = [type_.__name__ for type_ in own] + ["WorkflowRunStatus", "WorkflowJobRunStatus"]
+        own = (WorkflowRun, UnknownWorkflowRun, ExecutorJob, WorkflowJobRun, WorkflowRunEdge, WorkflowRunConnection)
+        taken = [type_.__name__ for type_ in (*own, PageInfo)] + ["WorkflowRunStatus", "WorkflowJobRunStatus"]
         return dict.fromkeys(taken, "a type of gqlplugin") | {
             type_.__name__: f"the runs of workflow {name!r}" for name, type_ in self._types.items()
         }
@@ -157,10 +90,8 @@ class Runs:
             status: Annotated[
                 ExecutionStatus | None, strawberry.argument(description="Only those that are so.")
             ] = None,
-            first: Annotated[int, strawberry.argument(description=f"How many, at most {MAX_PAGE}.")] = 20,
-            after: Annotated[
-                str | None, strawberry.argument(description="The cursor of the run to go on after.")
-            ] = None,
+            first: First = 20,
+            after: After = None,
         ) -> WorkflowRunConnection:
             return await self._page(ExecutionFilter(workflow_name=workflow_name, status=status), first, after)
 
@@ -196,49 +127,25 @@ class Runs:
         raise NotFoundError("There is no such workflow run.")
 
     async def _page(self, where: ExecutionFilter, first: int, after: str | None) -> WorkflowRunConnection:
-        if not 1 <= first <= MAX_PAGE:
-            raise InvalidInputError(problems=[FieldProblem(("first",), f"It must be from 1 to {MAX_PAGE}.")])
+        check_first(first)
         binding = current_binding()
         both = _both(where, await decided(self._policy.listing(binding.user)))
         if both is None:
-            return _connection([], [], has_next=False, has_previous=after is not None)
+            return WorkflowRunConnection(edges=[], page_info=page_info((), has_next=False, after=after))
         page = await binding.platform.list_executions(both, first=first, after=after)
-        return _connection(
-            self._shown(page.executions), page.cursors, has_next=page.has_next, has_previous=after is not None
+        runs = zip(page.cursors, self._shown(page.executions), strict=True)
+        return WorkflowRunConnection(
+            edges=[WorkflowRunEdge(cursor=cursor, node=run) for cursor, run in runs],
+            page_info=page_info(page.cursors, has_next=page.has_next, after=after),
         )
 
     def _shown(self, executions: Sequence[WorkflowExecution]) -> list[WorkflowRun]:
-        jobs = JobsOfPage(current_binding().platform, [execution.id for execution in executions])
-        return [
-            self._types.get(execution.workflow_name, UnknownWorkflowRun)(
-                id=strawberry.ID(execution.id),
-                workflow_name=execution.workflow_name,
-                status=execution.status,
-                created_at=execution.created_at,
-                started_at=execution.started_at,
-                finished_at=execution.finished_at,
-                error=execution.error.message if execution.error else None,
-                progress=execution.progress.fraction if execution.progress else None,
-                progress_message=execution.progress.message if execution.progress else None,
-                execution=execution,
-                jobs_of_page=jobs,
-            )
-            for execution in executions
-        ]
+        return shown(current_binding().platform, executions, self._type_of)
 
-
-def _connection(
-    runs: Sequence[WorkflowRun], cursors: Sequence[str], *, has_next: bool, has_previous: bool
-) -> WorkflowRunConnection:
-    return WorkflowRunConnection(
-        edges=[WorkflowRunEdge(cursor=cursor, node=run) for cursor, run in zip(cursors, runs, strict=True)],
-        page_info=PageInfo(
-            has_next_page=has_next,
-            has_previous_page=has_previous,
-            start_cursor=cursors[0] if cursors else None,
-            end_cursor=cursors[-1] if cursors else None,
-        ),
-    )
+    def _type_of(self, execution: WorkflowExecution) -> type[WorkflowRun]:
+        if executor_of(execution.workflow_name) is not None:
+            return ExecutorJob
+        return self._types.get(execution.workflow_name, UnknownWorkflowRun)
 
 
 def _both(asked: ExecutionFilter, allowed: ExecutionFilter) -> ExecutionFilter | None:
@@ -256,22 +163,6 @@ def _is_run_id(text: str) -> bool:
         return str(UUID(text)) == text
     except ValueError:
         return False
-
-
-def _job_run(job: JobExecution) -> WorkflowJobRun:
-    return WorkflowJobRun(
-        id=strawberry.ID(job.id),
-        name=job.name,
-        stacked_name=job.stacked_name,
-        status=job.status,
-        started_at=job.started_at,
-        finished_at=job.finished_at,
-        error=job.error.message if job.error else None,
-        logs=list(job.logs),
-        result=None if job.result is None else from_json(job.result),
-        progress=job.progress.fraction if job.progress else None,
-        progress_message=job.progress.message if job.progress else None,
-    )
 
 
 def _types_of(workflows: Iterable[Workflow[Any, Any]]) -> dict[str, type[WorkflowRun]]:

@@ -19,6 +19,8 @@ from strawberry.types.field import StrawberryField
 
 from gqlplugin.app import App
 from gqlplugin.errors import DefinitionError
+from gqlplugin.graphql.execute import problems_with
+from gqlplugin.graphql.executors import Executors
 from gqlplugin.graphql.extension import WorkflowExtension
 from gqlplugin.graphql.limits import Limits
 from gqlplugin.graphql.policy import CallerPolicy, RunPolicy
@@ -26,6 +28,8 @@ from gqlplugin.graphql.runs import Runs, typed_values
 from gqlplugin.graphql.types import SCALAR_MAP, check_type_names
 from gqlplugin.platform.base import Platform
 from gqlplugin.resolver import Operation
+
+_OURS = "gqlplugin's own, for runs and executors"
 
 Extension = type[SchemaExtension] | Callable[[], SchemaExtension]
 
@@ -53,12 +57,13 @@ def create_schema(
     """Make the GraphQL schema of an app: its resolvers, and the fields to follow, list and resume its runs.
 
     Args:
-        app: The definitions. With workflows, the schema has `workflowRun`, `workflowRuns` and `resumeWorkflowRun`.
+        app: The definitions. With workflows or executors, the schema has `workflowRun`, `workflowRuns` and
+            `resumeWorkflowRun`; with executors `executors` and `executorJobs` as well.
         query: A Strawberry type of yours, whose fields are added.
         mutation: The same for mutations.
         subscription: Your subscriptions.
         types: More types, such as implementations of your interfaces.
-        policy: Who may see and resume which run; `CallerPolicy()` by default.
+        policy: Who may see and resume which run, and who may see the executors; `CallerPolicy()` by default.
         limits: What an operation may cost.
         extensions: Strawberry's, as classes or factories.
         config: Strawberry's.
@@ -70,14 +75,18 @@ def create_schema(
     """
     config = config or StrawberryConfig()
     _check_config(config)
-    runs = Runs(app, policy or CallerPolicy()) if app.workflows else None
-    check_type_names(app.resolvers.values(), typed_values(app), reserved=runs.names() if runs else None)
-    queries = [*_fields(app, "query"), *(runs.queries() if runs else ())]
-    mutations = [*_fields(app, "mutation"), *(runs.mutations() if runs else ())]
+    policy = policy or CallerPolicy()
+    runs = Runs(app, policy) if app.workflows or app.executors else None
+    executors = Executors(app, policy) if app.executors else None
+    reserved = {**(runs.names() if runs else {}), **(executors.names() if executors else {})}
+    check_type_names(app.resolvers.values(), typed_values(app), reserved=reserved)
+    own_queries = [*(runs.queries() if runs else ()), *(executors.queries() if executors else ())]
+    queries = _fields(app, "query", own_queries, config)
+    mutations = _fields(app, "mutation", runs.mutations() if runs else [], config)
     if query is None and not queries:
         queries.append(_app_name(app))
     try:
-        return WorkflowSchema(
+        schema = WorkflowSchema(
             cast(type, _root("Query", query, queries, app, config)),
             _root("Mutation", mutation, mutations, app, config),
             subscription,
@@ -90,6 +99,18 @@ def create_schema(
             f"{one.__module__}.{one.__qualname__}" for one in (error.first_cls, error.second_cls) if one
         )
         raise DefinitionError(f"{error.message}: {both}.") from error
+    check_operations(schema, app)
+    return schema
+
+
+def check_operations(schema: strawberry.Schema, app: App) -> None:
+    """Refuse executors whose GraphQL operations the schema refuses.
+
+    Raises:
+        DefinitionError: With every problem.
+    """
+    if problems := problems_with(schema, app):
+        raise DefinitionError(problems)
 
 
 def _check_config(config: StrawberryConfig) -> None:
@@ -104,8 +125,20 @@ def _check_config(config: StrawberryConfig) -> None:
         )
 
 
-def _fields(app: App, operation: Operation) -> list[StrawberryField]:
-    return [resolver.field() for resolver in app.resolvers.values() if resolver.operation == operation]
+def _fields(
+    app: App, operation: Operation, ours: list[StrawberryField], config: StrawberryConfig
+) -> list[StrawberryField]:
+    """The resolvers of an operation, and our own fields, of which Strawberry would take those of the same name."""
+    resolvers = [resolver for resolver in app.resolvers.values() if resolver.operation == operation]
+    names = {config.name_converter.get_graphql_name(field) for field in ours}
+    if clashing := [one for one in resolvers if one.name in names]:
+        raise DefinitionError(
+            [
+                f"two fields are named {one.name!r}: resolver {one.name!r} ({one.source}), and {_OURS}"
+                for one in clashing
+            ]
+        )
+    return [*(resolver.field() for resolver in resolvers), *ours]
 
 
 def _app_name(app: App) -> StrawberryField:
@@ -146,9 +179,7 @@ def _check_fields(
         name = name_of(field)
         if taken & {name, field.python_name}:
             resolver = app.resolvers.get(name)
-            what = (
-                f"resolver {name!r} ({resolver.source})" if resolver else "gqlplugin's own, for the runs of workflows"
-            )
+            what = f"resolver {name!r} ({resolver.source})" if resolver else _OURS
             problems.append(f"two fields are named {name!r}: that of {own.__module__}.{own.__qualname__}, and {what}")
     if problems:
         raise DefinitionError(problems)

@@ -36,6 +36,8 @@ from gqlplugin.graphql.limits import Limits
 from gqlplugin.identity import User
 from gqlplugin.platform.base import Binding, Platform
 
+_MAX_LENGTH_DIGITS = 18  # Python reads no more than some thousands
+
 Authenticate = Callable[[HTTPConnection], User | Awaitable[User]]
 """Tells the caller of a request or WebSocket; raises `UnauthenticatedError` to refuse it."""
 
@@ -111,7 +113,7 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
         if request.method not in allowed:
             raise method_not_allowed(f"GraphQL is served by {' and '.join(allowed)}.", allowed)
         length = request.headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > self.max_body_bytes:
+        if not length.isdecimal() or len(length) > _MAX_LENGTH_DIGITS or int(length) > self.max_body_bytes:
             raise self._too_large()
 
     def _limited(self, receive: Receive) -> Receive:

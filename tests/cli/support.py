@@ -16,6 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import IO
 
+from gqlplugin.app import App
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from tests.cli import shop
 
@@ -136,14 +137,14 @@ def running(folder: Path, *args: str, **variables: str) -> Iterator[Running]:
 
 
 @contextmanager
-def worker(path: Path) -> Iterator[None]:
+def worker(path: Path, app: App = shop.app) -> Iterator[None]:
     """A thread that runs the jobs of a file, as `gqlplugin worker` does in a process."""
     started = threading.Event()
     loop = asyncio.new_event_loop()
     ending = asyncio.Event()
 
     async def work() -> None:
-        async with EmbeddedPlatform(path, shutdown_grace=timedelta(0)) as platform, platform.execute(shop.app):
+        async with EmbeddedPlatform(path, shutdown_grace=timedelta(0)) as platform, platform.execute(app):
             started.set()
             await ending.wait()
 
@@ -171,7 +172,7 @@ def on_terminal(
         variables: Of its environment.
     """
     master, slave = pty.openpty()
-    settings = environment(folder, COLUMNS="100", LINES="30", **variables)
+    settings = environment(folder, **{"COLUMNS": "100", "LINES": "30", **variables})
     process = subprocess.Popen(
         command(*args), cwd=folder, env=settings, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
     )

@@ -1,0 +1,129 @@
+"""A run as GraphQL: the interface that every type of a run has, and its jobs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import TypeVar
+
+import strawberry
+from pydantic_core import from_json
+from strawberry.scalars import JSON
+
+from gqlplugin.execution import ExecutionStatus, JobExecution, JobStatus, WorkflowExecution
+from gqlplugin.platform.base import Platform
+
+R = TypeVar("R", bound="WorkflowRun")
+
+strawberry.enum(ExecutionStatus, name="WorkflowRunStatus", description="How far a run is.")
+strawberry.enum(JobStatus, name="WorkflowJobRunStatus", description="How far a job is; SUSPEND: it waits for another.")
+
+
+@strawberry.type(description="A job within a run.")
+class WorkflowJobRun:
+    """A job as GraphQL."""
+
+    id: strawberry.ID
+    name: str
+    stacked_name: str = strawberry.field(description="The names of the jobs down to this one, joined by `/`.")
+    status: JobStatus
+    started_at: datetime
+    finished_at: datetime | None
+    error: str | None
+    logs: list[str]
+    result: JSON | None
+    progress: float | None = strawberry.field(description="From 0 to 1, if the job tells.")
+    progress_message: str | None
+
+
+class JobsOfPage:
+    """Reads the jobs of a page of runs, all at once and once."""
+
+    def __init__(self, platform: Platform, run_ids: Sequence[str]) -> None:
+        self._platform = platform
+        self._run_ids = run_ids
+        self._reading: asyncio.Future[Mapping[str, Sequence[JobExecution]]] | None = None
+
+    async def of(self, run_id: str) -> Sequence[JobExecution]:
+        """The jobs of one of the runs."""
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(self._read())
+        return (await asyncio.shield(self._reading)).get(run_id, ())
+
+    async def _read(self) -> Mapping[str, Sequence[JobExecution]]:
+        return await self._platform.get_jobs(self._run_ids)
+
+
+async def _jobs(root: strawberry.Parent[WorkflowRun]) -> list[WorkflowJobRun]:
+    return [_job_run(job) for job in await root.jobs_of_page.of(root.execution.id)]
+
+
+@strawberry.interface(
+    description="A run of a workflow, or of an executor. Each workflow has a type of its own, with input and output."
+)
+class WorkflowRun:
+    """A run as GraphQL."""
+
+    id: strawberry.ID
+    workflow_name: str
+    status: ExecutionStatus
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    error: str | None = strawberry.field(description="Why it failed.")
+    progress: float | None = strawberry.field(description="From 0 to 1, if its main job tells.")
+    progress_message: str | None
+    execution: strawberry.Private[WorkflowExecution]
+    jobs_of_page: strawberry.Private[JobsOfPage]
+
+    jobs: list[WorkflowJobRun] = strawberry.field(
+        resolver=_jobs, description="Its jobs, in the order they were triggered."
+    )
+
+
+def shown(
+    platform: Platform,
+    executions: Sequence[WorkflowExecution],
+    type_of: Callable[[WorkflowExecution], type[R]],
+) -> list[R]:
+    """Runs as GraphQL.
+
+    Args:
+        platform: Where they are.
+        executions: The runs; their jobs are read together.
+        type_of: Tells the type of a run.
+    """
+    jobs = JobsOfPage(platform, [execution.id for execution in executions])
+    return [
+        type_of(execution)(
+            id=strawberry.ID(execution.id),
+            workflow_name=execution.workflow_name,
+            status=execution.status,
+            created_at=execution.created_at,
+            started_at=execution.started_at,
+            finished_at=execution.finished_at,
+            error=execution.error.message if execution.error else None,
+            progress=execution.progress.fraction if execution.progress else None,
+            progress_message=execution.progress.message if execution.progress else None,
+            execution=execution,
+            jobs_of_page=jobs,
+        )
+        for execution in executions
+    ]
+
+
+def _job_run(job: JobExecution) -> WorkflowJobRun:
+    return WorkflowJobRun(
+        id=strawberry.ID(job.id),
+        name=job.name,
+        stacked_name=job.stacked_name,
+        status=job.status,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        error=job.error.message if job.error else None,
+        logs=list(job.logs),
+        result=None if job.result is None else from_json(job.result),
+        progress=job.progress.fraction if job.progress else None,
+        progress_message=job.progress.message if job.progress else None,
+    )
