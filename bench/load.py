@@ -1,4 +1,4 @@
-"""The load generator, a process of its own: `python -m bench.load PORT CONNECTIONS SECONDS FIELD` prints its result.
+"""The load generator, a process of its own: `python -m bench.load PORT CONNECTIONS SECONDS WHAT` prints its result.
 
 Plain non-blocking sockets, requests made of bytes beforehand and the least of parsing, so that it is not what limits
 the rate. Each connection has one request under way; the next one follows the answer.
@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from bench.shop import VARIABLES, mutation
+from bench.shop import ORDER, VARIABLES, mutation
 
 LONGEST_ANSWER = 65_536
 
@@ -25,7 +25,7 @@ class Load:
     """What came of it.
 
     Attributes:
-        accepted: Requests that were answered within the time, with 200 and without errors.
+        accepted: Requests that were answered within the time, with 200 or 204 and without errors.
         refused: Those answered otherwise.
         seconds: How long it lasted.
         p50: The median of the answer times, in milliseconds.
@@ -66,36 +66,37 @@ class Connection:
         head, separator, body = self._answer.partition(b"\r\n\r\n")
         if not separator or len(body) < _content_length(head):
             return None
-        good = head.startswith(b"HTTP/1.1 200") and b'"errors"' not in body
+        good = head.startswith((b"HTTP/1.1 200", b"HTTP/1.1 204")) and b'"errors"' not in body
         return time.perf_counter() - self._sent_at, good
 
 
 def _content_length(head: bytes) -> int:
-    return int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
+    return int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0] or 0)
 
 
-def request_for(field: str) -> bytes:
-    """An HTTP request with one of the shop's mutations."""
-    body = json.dumps({"query": mutation(field), "variables": VARIABLES}).encode()
+def request_for(what: str) -> bytes:
+    """An HTTP request with one of the shop's mutations or, for a path, with what a webhook sends."""
+    path, sent = (what, ORDER) if what.startswith("/") else ("/graphql", {"query": mutation(what), "variables": VARIABLES})
+    body = json.dumps(sent).encode()
     head = (
-        "POST /graphql HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: application/json\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: application/json\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
 
 
-def drive(port: int, connections: int, seconds: float, field: str) -> Load:
+def drive(port: int, connections: int, seconds: float, what: str) -> Load:
     """Put load on a server on this machine.
 
     Args:
         port: Its port.
         connections: How many requests are under way at any time.
         seconds: How long.
-        field: The mutation to send.
+        what: The mutation to send, or the path to send an order to.
     """
     selector = selectors.DefaultSelector()
     for _ in range(connections):
-        connection = Connection(port, request_for(field))
+        connection = Connection(port, request_for(what))
         selector.register(connection.socket, selectors.EVENT_READ, connection)
     started, cpu = time.perf_counter(), time.process_time()
     answers = _exchange(selector, started + seconds)
@@ -125,9 +126,9 @@ def _summary(answers: Sequence[tuple[float, bool]], seconds: float, cpu_seconds:
     return Load(len(good), refused, seconds, percentiles[49], percentiles[98], cpu_seconds / seconds)
 
 
-def main(port: str, connections: str, seconds: str, field: str) -> None:
+def main(port: str, connections: str, seconds: str, what: str) -> None:
     """Drive a server and print the result as JSON."""
-    load = drive(int(port), int(connections), float(seconds), field)
+    load = drive(int(port), int(connections), float(seconds), what)
     sys.stdout.write(json.dumps(asdict(load)))
     sys.stdout.flush()
 

@@ -12,7 +12,7 @@ import time
 
 import uvicorn
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from bench.platform_server import TOKEN, WORKSPACE
@@ -23,6 +23,7 @@ from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.platform.tailor import TailorPlatform
 
 CPU_PATH = "/cpu"
+BARE_PATH = "/bare"
 
 
 async def _cpu(_: Request) -> PlainTextResponse:
@@ -30,11 +31,17 @@ async def _cpu(_: Request) -> PlainTextResponse:
     return PlainTextResponse(str(time.process_time()))
 
 
+async def _bare(request: Request) -> Response:
+    """The least that a route can do with a webhook: read its JSON."""
+    await request.json()
+    return Response(status_code=204)
+
+
 def main(where: str) -> None:
     """Serve the shop on a platform."""
     remote = where.startswith("http")
     platform = TailorPlatform(where, token=TOKEN, workspace_id=WORKSPACE) if remote else EmbeddedPlatform(where)
-    asgi = create_asgi(app, platform, routes=[Route(CPU_PATH, _cpu)])
+    asgi = create_asgi(app, platform, routes=[Route(CPU_PATH, _cpu), Route(BARE_PATH, _bare, methods=["POST"])])
     tune_garbage_collection()  # as the example shop does; both peers are served by this process
     listener = socket.create_server(("127.0.0.1", 0), backlog=256)
     sys.stdout.write(f"{listener.getsockname()[1]}\n")

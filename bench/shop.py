@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, SecretStr
 
-from gqlplugin import ResolverContext, create_resolver, create_workflow, create_workflow_job, define_app
+from gqlplugin import (
+    ResolverContext,
+    create_executor,
+    create_resolver,
+    create_workflow,
+    create_workflow_job,
+    define_app,
+    incoming_webhook_trigger,
+    workflow_operation,
+)
 
 
 class OrderProcessing(BaseModel):
@@ -90,10 +99,21 @@ async def do_nothing(ctx: ResolverContext[TriggerOrderProcessing]) -> TriggerOrd
     return TriggerOrderProcessingOutput(workflow_run_id=ctx.input.order_id)
 
 
+HOOK = "/webhooks/order-paid/a-secret-for-the-benchmark"
+
+order_paid = create_executor(
+    "order-paid",
+    trigger=incoming_webhook_trigger(
+        body=OrderProcessing, path_secrets=[SecretStr(HOOK.rpartition("/")[2])]
+    ),
+    operation=workflow_operation(order_processing, args=lambda args: args.body),
+)
+
 app = define_app(
     "bench-shop",
     workflows=[order_processing],
     resolvers=[trigger_order_processing, do_nothing],
+    executors=[order_paid],
     env={"currency": "EUR"},
 )
 
@@ -107,3 +127,4 @@ def mutation(field: str) -> str:
 
 
 VARIABLES = {"orderId": "order-1", "customerId": "customer-1"}
+ORDER = {"order_id": "order-1", "customer_id": "customer-1"}
