@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol, TypeVar
 
+from gqlplugin.errors import FailedPreconditionError
+
 _logger = logging.getLogger("gqlplugin")
 
 
@@ -29,13 +31,20 @@ S = TypeVar("S", bound=Scoped)
 class Scope:
     """Holds what a body asked for, one of each."""
 
-    __slots__ = ("_held",)
+    __slots__ = ("_held", "_is_closed")
 
     def __init__(self) -> None:
         self._held: dict[Hashable, Scoped] = {}
+        self._is_closed = False
 
     def hold(self, key: Hashable, make: Callable[[], S]) -> S:
-        """What is held under a key; made at the first call. A key always stands for one type."""
+        """What is held under a key; made at the first call. A key always stands for one type.
+
+        Raises:
+            FailedPreconditionError: The body has ended.
+        """
+        if self._is_closed:
+            raise FailedPreconditionError("The job or resolver that this belongs to has ended: nobody would close it.")
         held = self._held.get(key)
         if held is None:
             held = self._held[key] = make()
@@ -48,6 +57,7 @@ class Scope:
 
     async def close(self) -> None:
         """Undo what was not committed, and let go of everything."""
+        self._is_closed = True
         while self._held:
             _, held = self._held.popitem()
             try:

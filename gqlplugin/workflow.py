@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from pydantic import ValidationError
 from typing_extensions import TypeForm
 
 from gqlplugin.codec import JsonCodec, NotJsonError, encode, refused
-from gqlplugin.errors import DefinitionError, ForbiddenError, InvalidInputError, NotFoundError, UnsupportedError
+from gqlplugin.errors import (
+    DefinitionError,
+    FailedPreconditionError,
+    ForbiddenError,
+    InvalidInputError,
+    NotFoundError,
+    UnsupportedError,
+)
 from gqlplugin.execution import ConcurrencyPolicy, RetryPolicy
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.job import WorkflowJob
 from gqlplugin.platform.base import Definitions, RunnableWorkflow, current_binding, current_job
+from gqlplugin.platform.ids import uuid7
 from gqlplugin.source import Source, caller_source
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+    from sqlalchemy.orm import Session
 
 I = TypeVar("I")  # noqa: E741 - the input, as O is the output
 O = TypeVar("O")  # noqa: E741
@@ -73,17 +85,32 @@ class Workflow(Generic[I, O]):
         *,
         auth_invoker: AuthInvoker | str | None = None,
         idempotency_key: str | None = None,
+        session: Session | AsyncSession | None = None,
     ) -> str: ...
     @overload
     async def trigger(
-        self, args: I, *, auth_invoker: AuthInvoker | str | None = None, idempotency_key: str | None = None
+        self,
+        args: I,
+        *,
+        auth_invoker: AuthInvoker | str | None = None,
+        idempotency_key: str | None = None,
+        session: Session | AsyncSession | None = None,
     ) -> str: ...
     async def trigger(
-        self, args: Any = None, *, auth_invoker: AuthInvoker | str | None = None, idempotency_key: str | None = None
+        self,
+        args: Any = None,
+        *,
+        auth_invoker: AuthInvoker | str | None = None,
+        idempotency_key: str | None = None,
+        session: Session | AsyncSession | None = None,
     ) -> str:
         """Start a run on the platform that is bound, and return its ID; the run goes on by itself.
 
         In a job the start is durable: a replay answers with the recorded ID and starts nothing.
+
+        With a `session` the start is part of its transaction: when that commits, the run starts, and otherwise it never
+        does. The ID is there at once, and the run a moment after the commit: until then the platform answers
+        `NotFoundError` for it.
 
         Args:
             args: What the main job takes.
@@ -91,15 +118,21 @@ class Workflow(Generic[I, O]):
                 the run is anonymous.
             idempotency_key: At most 255 characters, the caller's own. The same key with the same arguments and invoker
                 answers with the same ID and starts nothing.
+            session: Of one of the app's databases: the start is written there, and made when that is committed.
 
         Raises:
             InvalidInputError: The arguments don't fit, or the machine user is unknown.
+            FailedPreconditionError: A session was given in a job.
+            UnsupportedError: A session was given with an idempotency key, without an app, or of another database.
             ForbiddenError: The workflow's `permission` refuses the caller.
             IdempotencyKeyReusedError: The key was used with other arguments.
             PlatformNotBoundError: No platform is bound here.
             PlatformUnavailableError: The platform can't answer; nothing was started.
         """
-        return await _start(self, self.encode_args(args), auth_invoker, idempotency_key)
+        arg = self.encode_args(args)
+        if session is not None:
+            return _start_with(session, self, arg, auth_invoker, idempotency_key)
+        return await _start(self, arg, auth_invoker, idempotency_key)
 
     def encode_args(self, args: object) -> str:
         """The JSON text of arguments.
@@ -147,6 +180,54 @@ async def _start(
     return await binding.platform.start_workflow(
         workflow.name, arg, caller=binding.user, invoker=invoker, idempotency_key=idempotency_key
     )
+
+
+def _start_with(
+    session: Session | AsyncSession,
+    workflow: RunnableWorkflow,
+    arg: str,
+    auth_invoker: AuthInvoker | str | None,
+    idempotency_key: str | None,
+) -> str:
+    if current_job.get() is not None:
+        raise FailedPreconditionError(
+            f"Workflow {workflow.name!r} can't be triggered with session= in a job: leave it out. What a job triggers "
+            "starts once, whatever happens."
+        )
+    if idempotency_key is not None:
+        raise UnsupportedError(
+            "A trigger takes session= or idempotency_key=: a transaction commits once, so that "
+            "there is nothing to ask for again."
+        )
+    binding = current_binding()
+    definitions = binding.definitions
+    if definitions is None:
+        raise UnsupportedError(
+            "No app is bound, so nothing would start what session= writes: enter platform.execute(app)."
+        )
+    _check_registered(workflow, definitions)
+    invoker = definitions.resolve_invoker(auth_invoker)
+    workflow.check_permission(binding.user, invoker)
+    try:
+        from gqlplugin.database.definition import Database  # noqa: PLC0415 - only who gives a session has SQLAlchemy
+        from gqlplugin.database.outbox import Start, add_start  # noqa: PLC0415
+    except ImportError as error:
+        raise UnsupportedError("session= needs SQLAlchemy: pip install 'gqlplugin[sqlalchemy]'.") from error
+    if not any(isinstance(one, Database) and one.owns(session) for one in definitions.databases.values()):
+        raise UnsupportedError(
+            f"The session of session= works on none of the databases of app {definitions.name!r}: take it from "
+            "get_db(), or add its database to define_app(databases=[...])."
+        )
+    start = Start(
+        run_id=uuid7(),
+        app=definitions.name,
+        workflow_name=workflow.name,
+        arg=arg,
+        caller=binding.user,
+        invoker=invoker,
+    )
+    add_start(session, start)
+    return start.run_id
 
 
 def _check_registered(workflow: RunnableWorkflow, definitions: Definitions) -> None:

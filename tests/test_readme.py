@@ -11,14 +11,19 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from standardwebhooks import Webhook
 
+from gqlplugin.asgi import create_asgi
+from gqlplugin.execution import ExecutionFilter
 from gqlplugin.platform.tailor.server import create_server
 from gqlplugin.testing import serve
+from tests.contract.support import all_runs, ended
 from tests.loopback import TOKEN, WORKSPACE, free_port, serving
 
 pytestmark = pytest.mark.anyio
@@ -192,11 +197,36 @@ def test_the_platform_is_served(tmp_path: Path) -> None:
         assert (refused.returncode, refused.stdout) == (1, "")
 
 
+async def test_the_executors_fire(modules: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signed request to the app that the README shows starts the workflow, and the night has its schedule."""
+    automated = importlib.import_module("automated")
+    testing = importlib.import_module("gqlplugin.testing")
+    monkeypatch.setenv("PAYMENTS_SECRET", "whsec_" + "A" * 40)
+    body = '{"order_id": "1", "customer_id": "al"}'
+    now = datetime.now(UTC)
+    headers = {
+        "content-type": "application/json",
+        "webhook-id": "delivery-1",
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Webhook("whsec_" + "A" * 40).sign("delivery-1", now, body),
+    }
+    async with testing.MemoryPlatform() as platform, serve(create_asgi(automated.app, platform)) as client:
+        answer = await client.http.post("/webhooks/order-paid", content=body, headers=headers)
+        assert answer.status_code == 204
+        [firing] = await all_runs(platform, ExecutionFilter(workflow_name="executor/order-paid"))
+        fired = json.loads((await ended(platform, firing.id)).output or "")
+        started = await ended(platform, fired["workflow_run_id"])
+        assert started.output == '{"order_id":"1","sent_to":"al@example.com"}'
+    assert list(automated.app.schedules) == ["executor/nightly-check"]
+
+
 def test_every_block_is_run() -> None:
     """No Python block is left out of these tests, and nothing is told at length."""
-    assert set(_files()) == {"shop", "mounted", "own_schema", "tailored", "test_shop"}
+    assert set(_files()) == {"automated", "shop", "mounted", "own_schema", "tailored", "test_shop"}
     assert len(_files()["shop"].splitlines()) <= 60
     sections = dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", README, re.DOTALL | re.MULTILINE))
-    later = [len(sections[name].splitlines()) + 1 for name in ("Against the Tailor Platform", "Command line")]
+    later = [
+        len(sections[name].splitlines()) + 1 for name in ("Against the Tailor Platform", "Command line", "Executors")
+    ]
     assert max(later) < 30
     assert 140 <= len(README.splitlines()) - sum(later) <= 200

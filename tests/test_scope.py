@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 
 from gqlplugin.app import define_app
-from gqlplugin.errors import JobFailedError
+from gqlplugin.errors import FailedPreconditionError, JobFailedError
 from gqlplugin.execution import ExecutionStatus
 from gqlplugin.graphql.schema import create_schema
 from gqlplugin.job import create_workflow_job
@@ -51,6 +51,16 @@ def test_one_thing_is_held_under_a_key() -> None:
         assert hold([]) is hold([])
         assert current_scope() is scope
     assert current_scope() is None
+
+
+async def test_a_task_that_outlives_its_body_is_refused() -> None:
+    """After the end nothing is made that nobody would close."""
+    scope = Scope()
+    with enter_scope(scope):
+        hold([])
+        await scope.close()
+        with pytest.raises(FailedPreconditionError, match="has ended"):
+            hold([])
 
 
 async def run_job(body_fails: bool = False, fails: str = "") -> tuple[ExecutionStatus, list[str]]:

@@ -188,12 +188,12 @@ def record_deleted_trigger(model: type[R]) -> Trigger[RecordDeletedArgs[R]]:
 
 def _mapper_of(model: Any, trigger: str, source: Source) -> Mapper[Any]:
     try:
-        from sqlalchemy import inspect  # noqa: PLC0415
-        from sqlalchemy.orm import Mapper  # noqa: PLC0415
-
         import gqlplugin.database  # noqa: F401, PLC0415 - says what is missing without SQLAlchemy
     except ImportError as error:
         raise DefinitionError(f"The {trigger} at {source} can't be made: {error}") from error
+    from sqlalchemy import inspect  # noqa: PLC0415 - as above
+    from sqlalchemy.orm import Mapper  # noqa: PLC0415
+
     name = getattr(model, "__name__", repr(model))
     mapper: object = inspect(model, raiseerr=False) if isinstance(model, type) else None
     if not isinstance(mapper, Mapper):

@@ -88,7 +88,8 @@ def schedule_trigger(cron: str, *, timezone: str = "UTC", missed: MissedPolicy =
     ```
 
     Across changes of daylight-saving time, an expression that names hours fires once per local time: in a night whose
-    hour is repeated not again, in one whose hour is skipped at the end of the gap. One for every hour keeps its pace.
+    hour is repeated not again, in one whose hour is skipped at the end of the gap. One for every hour keeps its pace;
+    one for every second hour (`*/2`) follows the clock on the wall, as it does in Debian's cron.
 
     Args:
         cron: Five fields, or `@hourly`, `@daily`, `@midnight`, `@weekly`, `@monthly`, `@yearly` or `@annually`.

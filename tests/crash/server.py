@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import multiprocessing
 import os
 import signal
 from contextlib import suppress
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.workflow import trigger_workflow
+from tests.crash.processes import context
 from tests.crash.shop import Step, define_shop
 
 JOURNAL = "journal.sqlite"
@@ -21,16 +21,13 @@ WITNESS = "witness"
 KILLED = -signal.SIGKILL
 _OPEN = 0
 
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload([__name__])  # a process is there in milliseconds, not after a second of imports
-
 
 class Server:
     """A process that serves the journal of a directory, seen from the harness."""
 
     def __init__(self, directory: Path) -> None:
-        self.connection, theirs = _context.Pipe()
-        self.process: ForkServerProcess = _context.Process(target=_main, args=(str(directory), theirs))
+        self.connection, theirs = context.Pipe()
+        self.process: ForkServerProcess = context.Process(target=_main, args=(str(directory), theirs))
         self.process.start()
         theirs.close()
         self.is_open = False

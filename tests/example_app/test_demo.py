@@ -65,6 +65,20 @@ def test_a_demo_follows_a_run_and_the_next_one_lists_it(tmp_path: Path) -> None:
     assert not is_served(database)
 
 
+def test_a_demo_shows_what_happens_by_itself(tmp_path: Path) -> None:
+    """A payment that is signed with a key made for this demo is accepted, and the executors show what they did."""
+    output = run_demo(tmp_path / "shop.sqlite")
+    assert "and has the answer 204 at once" in output
+    lines = [line for line in output.splitlines() if line.startswith("│")]
+    lately = {line.split("│")[1].strip(): line.split("│")[3].strip() for line in lines}
+    assert lately["order-placed"] == "SUCCESS"
+    assert lately["order-created"].startswith("SUCCESS started run")
+    assert lately["payment-received"].startswith("SUCCESS started run")
+    assert lately["daily-report"].startswith("next time")
+    assert (lately["order-processed"], lately["order-cancelled"]) == ("disabled", "not yet")
+    assert "whsec_" not in output
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_demo_leaves_no_server_behind(tmp_path: Path, number: signal.Signals) -> None:
     """Ctrl-C, a polite kill and a closed terminal end the server before they end the demo."""

@@ -1,70 +1,21 @@
 """The shop, over HTTP: an order is placed, processed by the workflow, and its customer is notified."""
 
-from collections.abc import AsyncIterator
+import sqlite3
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
-import anyio
 import pytest
 from sqlalchemy import select
 
-from example_app.app import serve_shop
-from example_app.database import CustomerRow, NotificationRow, prepare, transaction
+from example_app.database import NotificationRow, shop_database
 from example_app.settings import Settings
 from example_app.workflows.jobs.send_notification import Notice, send_notification
 from gqlplugin import ExecutionStatus, create_workflow, create_workflow_job, define_app
 from gqlplugin.platform.embedded import EmbeddedPlatform
-from gqlplugin.testing import GraphQLClient, serve
+from gqlplugin.testing import GraphQLClient
+from tests.example_app.support import PLACE, RUN, ended, place_order, served, trigger
 
 pytestmark = pytest.mark.anyio
-
-ALICE = {"Authorization": "Bearer demo-alice"}
-PLACE = (
-    'mutation ($customer: String!) { placeOrder(customerId: $customer, item: "Tea", totalCents: 450) { id status } }'
-)
-TRIGGER = """mutation ($order: String!, $customer: String!) {
-  triggerOrderProcessing(orderId: $order, customerId: $customer) { workflowRunId }
-}"""
-RUN = """query ($id: ID!) { workflowRun(id: $id) {
-  __typename status error progress
-  jobs { stackedName status logs error }
-  ... on OrderProcessingRun {
-    input { orderId customerId }
-    output { orderId totalCents customer { id name email } }
-  }
-} }"""
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(database=tmp_path / "shop.sqlite")
-
-
-@pytest.fixture
-async def client(settings: Settings) -> AsyncIterator[GraphQLClient]:
-    async with serve(serve_shop(settings, EmbeddedPlatform(settings.database))) as client:
-        client.http.headers.update(ALICE)
-        yield client
-
-
-async def place_order(client: GraphQLClient, customer: str = "alice") -> str:
-    placed: dict[str, str] = (await client.run(PLACE, {"customer": customer}))["placeOrder"]
-    return placed["id"]
-
-
-async def trigger(client: GraphQLClient, order: str, customer: str = "alice") -> str:
-    data = await client.run(TRIGGER, {"order": order, "customer": customer})
-    run_id: str = data["triggerOrderProcessing"]["workflowRunId"]
-    return run_id
-
-
-async def ended(client: GraphQLClient, run_id: str) -> dict[str, Any]:
-    with anyio.fail_after(20):
-        while True:
-            run: dict[str, Any] = (await client.run(RUN, {"id": run_id}))["workflowRun"]
-            if run["status"] in ("SUCCESS", "FAILED"):
-                return run
-            await anyio.sleep(0.01)
 
 
 async def test_an_order_is_processed(client: GraphQLClient) -> None:
@@ -134,16 +85,16 @@ async def test_a_notification_is_sent_once_however_often_its_job_runs(settings: 
             await send_notification.trigger(Notice(message="Hello", recipient="alice@example.com"))
 
     workflow = create_workflow(name="notifying", main_job=notify_twice)
-    prepare(settings.data)
-    app = define_app("twice", workflows=[workflow], env={"data": str(settings.data), "pace": 0})
+    database = shop_database(settings.data)
+    app = define_app("twice", workflows=[workflow], databases=[database], env={"pace": 0})
     async with EmbeddedPlatform(settings.database) as platform, platform.execute(app):
         run_id = await workflow.trigger()
         runs = [run async for run in platform.watch(run_id)]
         jobs = (await platform.get_jobs([run_id]))[run_id]
+        async with database.session() as session:
+            assert (await session.scalars(select(NotificationRow.run_id))).all() == [run_id]
     assert runs[-1].status is ExecutionStatus.SUCCESS
     assert [job.name for job in jobs] == ["notify-twice", "send-notification", "send-notification"]
-    async with transaction(app.env) as session:
-        assert (await session.scalars(select(NotificationRow.run_id))).all() == [run_id]
 
 
 async def test_callers_see_their_own_runs(client: GraphQLClient) -> None:
@@ -179,14 +130,12 @@ def test_settings_come_from_the_environment() -> None:
 
 async def test_the_shop_opens_again_with_its_data(settings: Settings) -> None:
     """What was there stays at the next start: orders, earlier runs, and customers as they are by then."""
-    async with serve(serve_shop(settings, EmbeddedPlatform(settings.database))) as client:
-        client.http.headers.update(ALICE)
+    async with served(settings) as client:
         run_id = await trigger(client, await place_order(client))
         await ended(client, run_id)
-        async with transaction({"data": str(settings.data)}) as session:
-            (await session.get_one(CustomerRow, "bob")).name = "Bob Butcher"
-    async with serve(serve_shop(settings, EmbeddedPlatform(settings.database))) as client:
-        client.http.headers.update(ALICE)
+        with closing(sqlite3.connect(settings.data)) as data, data:
+            data.execute("UPDATE customers SET name = 'Bob Butcher' WHERE id = 'bob'")
+    async with served(settings) as client:
         assert (await client.run(RUN, {"id": run_id}))["workflowRun"]["status"] == "SUCCESS"
         data = await client.run("{ orders { customerId } customers { name } }")
     assert data == {

@@ -1,0 +1,13 @@
+"""Databases of an app: sessions for resolvers and jobs, and what starts when their changes commit."""
+
+try:
+    import sqlalchemy.ext.asyncio  # noqa: F401 - to say what is missing, before anything fails in its own words
+except ImportError as error:
+    raise ImportError("Databases need SQLAlchemy: pip install 'gqlplugin[sqlalchemy]'.") from error
+
+from gqlplugin.database.body import get_db
+from gqlplugin.database.definition import Database, define_database
+from gqlplugin.database.outbox import metadata
+from gqlplugin.database.publish import publish
+
+__all__ = ["Database", "define_database", "get_db", "metadata", "publish"]

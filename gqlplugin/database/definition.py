@@ -1,0 +1,241 @@
+"""Databases as users define them, and while they are open."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextvars import Context
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import URL, Engine, make_url
+from sqlalchemy.exc import ArgumentError, InvalidRequestError, NoSuchModuleError, SQLAlchemyError, UnboundExecutionError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.orm import Session
+
+from gqlplugin.database import outbox, sqlite
+from gqlplugin.database.events import Subscription, listening
+from gqlplugin.database.location import Location, location_of_engine, location_of_url
+from gqlplugin.database.relay import Relay
+from gqlplugin.database.sharing import Shared
+from gqlplugin.errors import DefinitionError, FailedPreconditionError
+from gqlplugin.platform.base import Definitions, Platform
+from gqlplugin.source import Source, caller_source
+
+_DRIVERS = {"sqlite": "aiosqlite", "postgresql": "asyncpg"}
+_ENGINE = "engine"
+_POOL_OPTIONS = ("pool", "max_overflow")
+
+
+class Database:
+    """A database of an app. Made by `define_database`; open while the app runs.
+
+    Attributes:
+        name: What `get_db` takes.
+    """
+
+    def __init__(
+        self, name: str, url: URL, *, create_outbox: bool, engine_options: Mapping[str, Any], source: Source
+    ) -> None:
+        self.name = name
+        self.source = source
+        self._url = url
+        self._create_outbox = create_outbox
+        self._engine_options = dict(engine_options)
+        self._location = location_of_url(url)
+        # a connection belongs to the event loop that it was made in
+        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Shared] = WeakKeyDictionary()
+
+    def __repr__(self) -> str:
+        return f"<Database {self.name!r} {_shown(self._url)}>"
+
+    @property
+    def location(self) -> Location:
+        """The database that is meant, whatever engine is connected to it."""
+        assert self._location is not None  # noqa: S101 - define_database refuses databases in memory
+        return self._location
+
+    def session(self) -> AsyncSession:
+        """A new session, for code outside of jobs and resolvers; committing is up to the caller.
+
+        ```python
+        async with database.session() as session, session.begin():
+            session.add(Order(id=1))
+        ```
+
+        What it holds stays readable after a commit (`expire_on_commit=False`).
+
+        Raises:
+            FailedPreconditionError: The database is not open.
+        """
+        return AsyncSession(self._engine(), expire_on_commit=False, close_resets_only=False)
+
+    def owns(self, session: Session | AsyncSession) -> bool:
+        """Whether a session works on this database, by whatever engine or driver."""
+        try:
+            bind = (session.sync_session if isinstance(session, AsyncSession) else session).get_bind()
+        except UnboundExecutionError:
+            return False
+        engine = bind if isinstance(bind, Engine) else bind.engine
+        return location_of_engine(engine) == self._location
+
+    @asynccontextmanager
+    async def running(
+        self, definitions: Definitions, platform: Platform, subscriptions: Sequence[Subscription]
+    ) -> AsyncIterator[None]:
+        """Open it, notice changes of records, and start on a platform what is committed; for `App.running`.
+
+        May be entered within itself, and by several servers of a process. The last exit closes it.
+
+        Raises:
+            FailedPreconditionError: It can't be opened.
+            DefinitionError: A record of a subscription can't be written as JSON.
+        """
+        shared = self._by_loop.setdefault(asyncio.get_running_loop(), Shared())
+        async with shared.hold(_ENGINE, self._open):
+            relaying = partial(self._relaying, definitions, platform, subscriptions)
+            async with shared.hold((id(definitions), id(platform)), relaying):
+                yield
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[AsyncEngine]:
+        async with self._connecting(self._engine_options) as engine:
+            await self._prepare(engine)
+            yield engine
+
+    @asynccontextmanager
+    async def _connecting(self, options: Mapping[str, Any]) -> AsyncIterator[AsyncEngine]:
+        engine = create_async_engine(self._url, **options)
+        if engine.dialect.name == "sqlite":
+            sqlite.prepare(engine)
+        try:
+            yield engine
+        finally:
+            await engine.dispose()
+
+    async def _prepare(self, engine: AsyncEngine) -> None:
+        try:
+            if engine.dialect.name == "sqlite":
+                await sqlite.enter_wal(engine)
+            if self._create_outbox:
+                await outbox.create_table(engine)
+            else:
+                async with engine.connect():
+                    pass
+        except (SQLAlchemyError, OSError) as error:
+            raise FailedPreconditionError(
+                f"Database {self.name!r} can't be opened at {_shown(self._url)}: {_reason(error)}."
+            ) from error
+
+    @asynccontextmanager
+    async def _relaying(
+        self, definitions: Definitions, platform: Platform, subscriptions: Sequence[Subscription]
+    ) -> AsyncIterator[None]:
+        names = [*definitions.workflows, *definitions.firings]
+        # on connections of its own: it keeps one, which may be all that jobs and resolvers have
+        options = {name: value for name, value in self._engine_options.items() if not name.startswith(_POOL_OPTIONS)}
+        async with AsyncExitStack() as stack:
+            engine = await stack.enter_async_context(self._connecting(options))
+            relay = Relay(engine, definitions.name, names, platform)
+            stack.enter_context(listening(self.location, definitions.name, subscriptions, relay.wake))
+            # it starts runs for nobody's request: nothing of the context it is entered in is its own
+            task = asyncio.create_task(relay.run(), name=f"gqlplugin-relay-{self.name}", context=Context())
+            try:
+                yield
+            finally:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+
+    def _engine(self) -> AsyncEngine:
+        shared = self._by_loop.get(asyncio.get_running_loop())
+        engine = None if shared is None else shared.find(_ENGINE)
+        if not isinstance(engine, AsyncEngine):
+            raise FailedPreconditionError(
+                f"Database {self.name!r} is not open: it is while its app runs, in the event loop it runs in. Serve "
+                "the app with create_asgi(app, platform), or enter `async with platform, platform.execute(app):`."
+            )
+        return engine
+
+
+def define_database(
+    name: str,
+    url: str | URL,
+    *,
+    create_outbox: bool = True,
+    engine_options: Mapping[str, Any] | None = None,
+) -> Database:
+    """Define a database: what resolvers and jobs get by `get_db`, and where changes of records are noticed.
+
+    ```python
+    main = define_database("main", os.environ["DATABASE_URL"])  # postgresql+asyncpg://shop:...@db/shop
+    app = define_app("shop", databases=[main], ...)
+    ```
+
+    Nothing is connected before the app runs. A table `gqlplugin_outbox` is kept in it: what is to start when a
+    transaction commits.
+
+    On SQLite, foreign keys are enforced, the file is in WAL mode, and a transaction begins with its first write, for
+    which it waits up to ten seconds.
+
+    Args:
+        name: 3 to 63 lower-case letters, digits and hyphens, unique among the databases of the app.
+        url: For SQLAlchemy, with an async driver: `sqlite+aiosqlite:///shop.sqlite` or `postgresql+asyncpg://...`.
+        create_outbox: Create the table when the app starts, unless it is there. Without it, a migration does:
+            `gqlplugin.database.metadata` describes it.
+        engine_options: For SQLAlchemy's `create_async_engine`, such as `{"pool_size": 20, "pool_pre_ping": True}`.
+
+    Raises:
+        DefinitionError: The URL or an option is not valid, or the database is neither PostgreSQL nor a file of SQLite.
+    """
+    source, options = caller_source(), dict(engine_options or {})
+    problem = _url_problem(url) or _engine_problem(make_url(url), options)
+    if problem is not None:
+        raise DefinitionError(f"database {name!r} {problem} ({source})")
+    return Database(name, make_url(url), create_outbox=create_outbox, engine_options=options, source=source)
+
+
+def _url_problem(given: str | URL) -> str | None:
+    """What is wrong with a URL, in words that don't show it: it may hold a password."""
+    try:
+        url = make_url(given)
+    except (ArgumentError, ValueError):
+        return "has a malformed URL: write postgresql+asyncpg://USER:PASSWORD@HOST/NAME or sqlite+aiosqlite:///FILE"
+    backend = url.get_backend_name()
+    driver = _DRIVERS.get("postgresql" if backend == "postgres" else backend)
+    if driver is None:
+        return f"is on {backend!r}: gqlplugin works with PostgreSQL (postgresql+asyncpg://) and SQLite (sqlite+aiosqlite://)"
+    if backend == "postgres":
+        return "has a URL with postgres://: write postgresql+asyncpg://"
+    if location_of_url(url) is None:
+        return "is in memory, where all sessions would share a transaction: write sqlite+aiosqlite:///FILE"
+    return None
+
+
+def _engine_problem(url: URL, options: Mapping[str, Any]) -> str | None:
+    backend = url.get_backend_name()
+    wanted = f"{backend}+{_DRIVERS[backend]}://"
+    try:
+        create_async_engine(url, **options)  # connects to nothing
+    except ImportError as error:
+        return f"needs the driver {error.name}: pip install {error.name}"
+    except NoSuchModuleError:
+        return f"has a URL with an unknown driver, {url.drivername}: write {wanted}"
+    except InvalidRequestError:
+        return f"has a URL with a driver that is not async, {url.drivername}: write {wanted}"
+    except (ArgumentError, TypeError, ValueError):
+        return f"has engine_options that create_async_engine refuses: {', '.join(sorted(options))}"
+    return None
+
+
+def _shown(url: URL) -> str:
+    """A URL without what may be secret: the user, the password, and the options."""
+    return URL.create(url.drivername, host=url.host, port=url.port, database=url.database).render_as_string()
+
+
+def _reason(error: SQLAlchemyError | OSError) -> str:
+    # not of an SQLAlchemyError itself, which shows statements
+    text = str(getattr(error, "orig", None) or "") if isinstance(error, SQLAlchemyError) else str(error)
+    return (text or type(error).__name__).partition("\n")[0].rstrip(".")

@@ -1,0 +1,7 @@
+"""How processes are made that are killed: forked from one that has imported everything, so in milliseconds."""
+
+import multiprocessing
+
+context = multiprocessing.get_context("forkserver")
+# a context has one such process, whichever test asks first; and what runs the tests is imported by each process anew
+context.set_forkserver_preload(["tests.crash.server", "tests.crash.relaying", "pytest"])

@@ -1,0 +1,285 @@
+"""Tests of the sessions that jobs and resolvers get."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from gqlplugin import (
+    App,
+    ExecutionStatus,
+    ResolverContext,
+    WorkflowExecution,
+    WorkflowJob,
+    create_asgi,
+    create_resolver,
+    create_workflow,
+    create_workflow_job,
+    define_app,
+)
+from gqlplugin.database import Database, define_database, get_db
+from gqlplugin.errors import FailedPreconditionError, JobFailedError
+from gqlplugin.identity import User
+from gqlplugin.platform.base import Platform
+from gqlplugin.testing import MemoryPlatform, serve
+from tests.database.models import Base, Order
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def database(database_url: str) -> Database:
+    """With no more connections than one, so that whoever keeps one is in everybody's way."""
+    return define_database("main", database_url, engine_options={"pool_size": 1, "max_overflow": 0, "pool_timeout": 20})
+
+
+@asynccontextmanager
+async def running(database: Database, *jobs: WorkflowJob[Any, Any], path: object = None) -> AsyncIterator[Platform]:
+    """An app with a workflow for each job, under the job's name, and the tables."""
+    async with MemoryPlatform() as platform, platform.execute(app_of(database, *jobs)):
+        async with database.session() as session:
+            await (await session.connection()).run_sync(Base.metadata.create_all)
+            await session.commit()
+        yield platform
+
+
+def app_of(database: Database, *jobs: WorkflowJob[Any, Any]) -> App:
+    """An app with a workflow for each job, under the job's name."""
+    return define_app(
+        "shop", databases=[database], workflows=[create_workflow(name=job.name, main_job=job) for job in jobs]
+    )
+
+
+async def ended(platform: Platform, run_id: str) -> WorkflowExecution:
+    """A run once it has ended."""
+    async with asyncio.timeout(20):
+        async for run in platform.watch(run_id):
+            last = run
+    return last
+
+
+async def run(platform: Platform, job: WorkflowJob[Any, Any], arg: str = "null") -> WorkflowExecution:
+    """Run a job as its workflow, to its end."""
+    return await ended(platform, await platform.start_workflow(job.name, arg, caller=User()))
+
+
+async def ids(database: Database) -> list[int]:
+    """The orders that are committed."""
+    async with database.session() as session:
+        return list(await session.scalars(select(Order.id).order_by(Order.id)))
+
+
+async def test_a_job_commits_before_it_triggers_and_when_it_succeeds(database: Database) -> None:
+    """What a job triggers sees what the job did; each body has one session of its own."""
+    seen: list[list[int]] = []
+    sessions: list[AsyncSession] = []
+
+    @create_workflow_job(name="look")
+    async def look() -> None:
+        sessions.append(get_db("main"))
+        seen.append(list(await get_db("main").scalars(select(Order.id))))
+
+    @create_workflow_job(name="place")
+    async def place() -> str:
+        db = get_db("main")
+        sessions.append(db)
+        order = Order(id=1)
+        db.add(order)
+        await look.trigger()
+        assert get_db("main") is db
+        db.add(Order(id=2))
+        return order.state  # readable after the commit
+
+    async with running(database, place) as platform:
+        result = await run(platform, place)
+        assert (result.status, result.output) == (ExecutionStatus.SUCCESS, '"open"')
+        assert seen == [[1]]
+        assert sessions[0] is not sessions[1]
+        assert await ids(database) == [1, 2]
+
+
+async def test_a_job_that_fails_is_rolled_back(database: Database) -> None:
+    """What it did since its last trigger is undone, also when the failure is caught by the job that triggered it."""
+
+    @create_workflow_job(name="fail")
+    async def fail() -> None:
+        get_db("main").add(Order(id=2))
+        await get_db("main").flush()
+        raise JobFailedError("No.")
+
+    @create_workflow_job(name="catch-it")
+    async def catch_it() -> None:
+        get_db("main").add(Order(id=1))
+        with pytest.raises(JobFailedError):
+            await fail.trigger()
+        get_db("main").add(Order(id=3))
+
+    @create_workflow_job(name="let-it-pass")
+    async def let_it_pass() -> None:
+        get_db("main").add(Order(id=4))
+        try:
+            await fail.trigger()
+        finally:
+            get_db("main").add(Order(id=5))
+            await get_db("main").flush()
+
+    async with running(database, catch_it, let_it_pass) as platform:
+        assert (await run(platform, catch_it)).status is ExecutionStatus.SUCCESS
+        assert (await run(platform, let_it_pass)).status is ExecutionStatus.FAILED
+        assert await ids(database) == [1, 3, 4]
+
+
+async def test_a_commit_that_fails_fails_the_job(database: Database) -> None:
+    """A job whose last changes the database refuses is no success, and can be resumed."""
+
+    @create_workflow_job(name="place-order")
+    async def place_order() -> None:
+        get_db("main").add(Order(id=1))
+
+    async with running(database, place_order) as platform:
+        assert (await run(platform, place_order)).status is ExecutionStatus.SUCCESS
+        second = await run(platform, place_order)
+        assert second.status is ExecutionStatus.FAILED
+        async with database.session() as session:
+            await session.delete(await session.get_one(Order, 1))
+            await session.commit()
+        await platform.resume(second.id)
+        assert (await ended(platform, second.id)).status is ExecutionStatus.SUCCESS
+
+
+async def test_a_replay_goes_on_after_the_last_commit(database: Database) -> None:
+    """A body that runs again finds what it had committed before the trigger, and can tell."""
+    attempts: list[bool] = []
+
+    @create_workflow_job(name="second-step")
+    async def second_step() -> None:
+        attempts.append(True)
+        if len(attempts) == 1:
+            raise JobFailedError("Not yet.")
+
+    @create_workflow_job(name="first-step")
+    async def first_step() -> None:
+        db = get_db("main")
+        if await db.get(Order, 1) is None:
+            db.add(Order(id=1))
+        await second_step.trigger()
+        (await db.get_one(Order, 1)).state = "done"
+
+    async with running(database, first_step) as platform:
+        failed = await run(platform, first_step)
+        assert failed.status is ExecutionStatus.FAILED
+        assert await ids(database) == [1]
+        await platform.resume(failed.id)
+        assert (await ended(platform, failed.id)).status is ExecutionStatus.SUCCESS
+        async with database.session() as session:
+            assert (await session.get_one(Order, 1)).state == "done"
+
+
+async def test_many_runs_share_few_connections(database: Database) -> None:
+    """Thirty runs of jobs within jobs get by with one connection: it is given back at every trigger."""
+
+    @create_workflow_job(name="inner")
+    async def inner(number: int) -> None:
+        get_db("main").add(Order(id=number))
+
+    @create_workflow_job(name="outer")
+    async def outer(number: int) -> None:
+        await get_db("main").execute(select(Order))
+        get_db("main").add(Order(id=number))
+        await inner.trigger(number + 100)
+        await get_db("main").execute(select(Order))
+        await inner.trigger(number + 200)
+
+    async with running(database, outer) as platform:
+        started = [await platform.start_workflow("outer", str(number), caller=User()) for number in range(30)]
+        ended_ = await asyncio.gather(*(ended(platform, run_id) for run_id in started))
+        assert {one.status for one in ended_} == {ExecutionStatus.SUCCESS}
+        assert len(await ids(database)) == 90
+
+
+async def test_a_job_that_is_cancelled_gives_its_connection_back(database_url: str) -> None:
+    """When the process leaves, a job in the middle of a query ends, and the database closes without a warning."""
+    database = define_database("main", database_url)
+    app_platform = MemoryPlatform()
+    app_platform._shutdown_grace *= 0
+    reached = asyncio.Event()
+
+    @create_workflow_job(name="wait-for-ever")
+    async def wait_for_ever() -> None:
+        get_db("main").add(Order(id=1))
+        await get_db("main").flush()
+        reached.set()
+        while True:
+            await get_db("main").execute(text("SELECT 1"))
+            await asyncio.sleep(0)
+
+    @create_workflow_job(name="unused")
+    async def unused() -> None: ...
+
+    async with running(database, unused):
+        async with app_platform, app_platform.execute(app_of(database, wait_for_ever)):
+            await app_platform.start_workflow("wait-for-ever", "null", caller=User())
+            await asyncio.wait_for(reached.wait(), 10)
+        engine = database._engine()
+        assert "Current Checked out connections: 0" in engine.pool.status() or " 0 checked out" in engine.pool.status()
+        assert await ids(database) == []
+
+
+async def test_a_resolver_has_a_session_too(database: Database) -> None:
+    """It is committed before the client is answered, and rolled back when the resolver fails."""
+
+    async def place(ctx: ResolverContext[None]) -> bool:
+        get_db("main").add(Order(id=1))
+        return True
+
+    async def fail(ctx: ResolverContext[None]) -> bool:
+        get_db("main").add(Order(id=2))
+        await get_db("main").flush()
+        raise RuntimeError("No.")
+
+    resolvers = [
+        create_resolver(name=name, operation="mutation", output=bool, body=body)
+        for name, body in (("placeOrder", place), ("failOrder", fail))
+    ]
+    app = define_app("shop", databases=[database], resolvers=resolvers)
+    async with running(database), serve(create_asgi(app, MemoryPlatform())) as client:
+        assert await client.run("mutation { placeOrder }") == {"placeOrder": True}
+        assert (await client.execute("mutation { failOrder }")).codes == ["INTERNAL"]
+        assert await ids(database) == [1]
+
+
+async def _unknown() -> None:
+    get_db("other")
+
+
+def _plain() -> None:
+    get_db("main")
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (_unknown, "App 'shop' has no database 'other', its databases are: 'main'. Add it to define_app"),
+        (_plain, r"get_db\('main'\) is called by a plain function.*write it as `async def`"),
+    ],
+)
+async def test_what_a_job_does_wrong_is_told(database: Database, body: Callable[[], Any], says: str) -> None:
+    """Unknown names and plain functions are errors that say what to do."""
+    job = create_workflow_job(name="wrong-job")(body)
+    async with running(database, job) as platform:
+        result = await run(platform, job)
+    assert result.status is ExecutionStatus.FAILED
+    assert result.error is not None
+    with pytest.raises(AssertionError, match=says):
+        raise AssertionError(result.error.message)
+
+
+async def test_outside_of_bodies_there_is_no_session_to_get(database: Database) -> None:
+    """Elsewhere the error names what to use, even while the app runs."""
+    async with running(database):
+        with pytest.raises(FailedPreconditionError, match=r"use `async with database.session\(\) as session:`"):
+            get_db("main")
