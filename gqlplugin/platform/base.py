@@ -109,8 +109,10 @@ class Definitions(Protocol):
         ...
 
     def running(self, platform: Platform) -> AbstractAsyncContextManager[None]:
-        """What belongs to the definitions while a process uses them on a platform: it opens their databases, and
-        starts there what those committed. May be entered within itself."""
+        """Open the databases of the definitions, and start on a platform what is committed to them.
+
+        May be entered within itself.
+        """
         ...
 
     def jobs_of(self, workflow_name: str) -> Sequence[str]:
@@ -141,8 +143,10 @@ class Platform(Protocol):
     async def __aexit__(self, *exc_info: object) -> None: ...
 
     def execute(self, definitions: Definitions) -> AbstractAsyncContextManager[None]:
-        """While entered, this process may run the jobs of the definitions and keeps their schedules; the definitions
-        are bound, and `definitions.running(self)` is entered."""
+        """While entered, this process may run the jobs of the definitions, and fires their schedules.
+
+        The definitions are bound, and `definitions.running(self)` is entered.
+        """
         ...
 
     async def start_workflow(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import os
 import signal
 import time
@@ -18,14 +17,12 @@ from gqlplugin.app import App, define_app
 from gqlplugin.executor import ScheduleArgs, create_executor, function_operation, schedule_trigger
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.platform.embedded.worker import Worker
+from tests.crash.processes import context
 
 JOURNAL = "journal.sqlite"
 SPEED = 3000
 BEGINS_AT = datetime(2026, 3, 28, 22, tzinfo=UTC)
 """Some hours, seconds to the process, before the clocks of Europe are changed."""
-
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload([__name__])  # a process is there in milliseconds, not after a second of imports
 
 
 class Clockwork:
@@ -38,8 +35,8 @@ class Clockwork:
     """
 
     def __init__(self, directory: Path, epoch: float, statements: int | None) -> None:
-        self.connection, theirs = _context.Pipe()
-        self.process: ForkServerProcess = _context.Process(
+        self.connection, theirs = context.Pipe()
+        self.process: ForkServerProcess = context.Process(
             target=_main, args=(str(directory), epoch, statements, theirs)
         )
         self.process.start()

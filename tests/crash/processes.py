@@ -4,4 +4,4 @@ import multiprocessing
 
 context = multiprocessing.get_context("forkserver")
 # a context has one such process, whichever test asks first; and what runs the tests is imported by each process anew
-context.set_forkserver_preload(["tests.crash.server", "tests.crash.relaying", "pytest"])
+context.set_forkserver_preload(["tests.crash.server", "tests.crash.relaying", "tests.crash.clockwork", "pytest"])

@@ -129,12 +129,12 @@ class Starts:
 
 def _start_given(connection: sqlite3.Connection, *, run: WorkflowExecution) -> bool:
     """Insert a run unless it is there; whether it was inserted."""
+    if journal.insert_new_run(connection, run_row(run, due_at=run.created_at)):
+        return True
     known = find_run(connection, run.id)
-    if known is None:
-        journal.insert_run(connection, run_row(run, due_at=run.created_at))
-    elif _fingerprint(known) != _fingerprint(run):
+    if known is None or _fingerprint(known) != _fingerprint(run):
         raise IdempotencyKeyReusedError("This run ID was used for another request.")
-    return known is None
+    return False
 
 
 def _start_once(

@@ -227,6 +227,11 @@ def insert_run(connection: sqlite3.Connection, row: Row) -> None:
     _insert(connection, _INSERT_RUN, [row])
 
 
+def insert_new_run(connection: sqlite3.Connection, row: Row) -> bool:
+    """Insert a run within a `Writer.call` unless there is one with its ID; whether it was inserted."""
+    return connection.execute(_INSERT_NEW_RUN, row).rowcount == 1
+
+
 def put_job(connection: sqlite3.Connection, row: Row) -> None:
     """Write a job, new or changed, within a `Writer.call`."""
     _insert(connection, _INSERT_JOB, [row], _REPLACE_JOB)
@@ -262,6 +267,7 @@ def _try(connection: sqlite3.Connection, function: Callable[[sqlite3.Connection]
 
 
 _INSERT_RUN = f"INSERT INTO run ({RUN_COLUMNS}) VALUES "  # noqa: S608 - our own words
+_INSERT_NEW_RUN = f"{_INSERT_RUN}({', '.join('?' * len(RUN_COLUMNS.split(', ')))}) ON CONFLICT (id) DO NOTHING"
 _INSERT_JOB = f"INSERT INTO job ({JOB_COLUMNS}) VALUES "  # noqa: S608 - our own words
 
 _UPDATE_STATE = (
