@@ -76,8 +76,8 @@ def _content_length(head: bytes) -> int:
 
 def request_for(what: str) -> bytes:
     """An HTTP request with one of the shop's mutations or, for a path, with what a webhook sends."""
-    path, sent = (what, ORDER) if what.startswith("/") else ("/graphql", {"query": mutation(what), "variables": VARIABLES})
-    body = json.dumps(sent).encode()
+    sent: object = ORDER if what.startswith("/") else {"query": mutation(what), "variables": VARIABLES}
+    path, body = what if what.startswith("/") else "/graphql", json.dumps(sent).encode()
     head = (
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: application/json\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"

@@ -103,9 +103,7 @@ HOOK = "/webhooks/order-paid/a-secret-for-the-benchmark"
 
 order_paid = create_executor(
     "order-paid",
-    trigger=incoming_webhook_trigger(
-        body=OrderProcessing, path_secrets=[SecretStr(HOOK.rpartition("/")[2])]
-    ),
+    trigger=incoming_webhook_trigger(body=OrderProcessing, path_secrets=[SecretStr(HOOK.rpartition("/")[2])]),
     operation=workflow_operation(order_processing, args=lambda args: args.body),
 )
 

@@ -1,18 +1,19 @@
-"""The shop's own data: customers, orders, and an outbox of notifications."""
+"""The shop's own data: customers, orders, and what the shop wrote down about them."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-from functools import cache
+from datetime import UTC, date, datetime
 from pathlib import Path
 
-from sqlalchemy import ForeignKey, NullPool, create_engine
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy import URL, ForeignKey, NullPool, create_engine
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.schema import CreateTable
 
-from gqlplugin.platform.base import EnvValue
+from gqlplugin import Database, define_database
+
+SHOP = "shop"
+"""What `get_db` takes."""
 
 
 class Table(DeclarativeBase):
@@ -30,7 +31,7 @@ class CustomerRow(Table):
 
 
 class OrderRow(Table):
-    """Something ordered. Only its status changes."""
+    """Something ordered. Only its status changes; one that is cancelled is deleted."""
 
     __tablename__ = "orders"
 
@@ -38,7 +39,7 @@ class OrderRow(Table):
     customer_id: Mapped[str] = mapped_column(ForeignKey("customers.id"))
     item: Mapped[str]
     total_cents: Mapped[int]
-    status: Mapped[str] = mapped_column(default="PLACED")
+    status: Mapped[str]
 
 
 class NotificationRow(Table):
@@ -55,28 +56,50 @@ class NotificationRow(Table):
     created_at: Mapped[datetime] = mapped_column(default=lambda: datetime.now(UTC))
 
 
-def prepare(path: Path) -> None:
-    """Make the file with its tables and the first customers, where they aren't there."""
-    engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
-    Table.metadata.create_all(engine)
-    with Session(engine) as session, session.begin():
-        for id_, name in (("alice", "Alice Archer"), ("bob", "Bob Baker")):
-            if session.get(CustomerRow, id_) is None:
-                session.add(CustomerRow(id=id_, name=name, email=f"{id_}@example.com"))
+class ReviewRow(Table):
+    """An order that a manager is to look at."""
+
+    __tablename__ = "reviews"
+
+    order_id: Mapped[str] = mapped_column(primary_key=True)
+    reason: Mapped[str]
 
 
-@asynccontextmanager
-async def transaction(env: Mapping[str, EnvValue]) -> AsyncIterator[AsyncSession]:
-    """A session on the app's data, committed at the end of the block.
+class ActivityRow(Table):
+    """Something that happened to an order. The same is written down once, however often it is told."""
 
-    Args:
-        env: `ctx.env` of a resolver or a job.
+    __tablename__ = "activities"
+
+    order_id: Mapped[str] = mapped_column(primary_key=True)
+    text: Mapped[str] = mapped_column(primary_key=True)
+
+
+class ReportRow(Table):
+    """How many orders there were in the night of a day, by status."""
+
+    __tablename__ = "reports"
+
+    day: Mapped[date] = mapped_column(primary_key=True)
+    placed: Mapped[int]
+    processed: Mapped[int]
+
+
+def shop_database(path: Path) -> Database:
+    """The database in a file.
+
+    Nothing is touched before the app runs; then the first connection finds what `prepare` makes, whoever runs it: a web
+    server, `gqlplugin worker`, a test. A shop with data to lose runs its migrations before it starts.
     """
-    async with AsyncSession(_engine(str(env["data"])), expire_on_commit=False) as session, session.begin():
-        yield session
+    url = URL.create("sqlite+aiosqlite", database=str(path))
+    return define_database(SHOP, url, engine_options={"pool_events": [(lambda *_: prepare(path), "first_connect")]})
 
 
-@cache
-def _engine(path: str) -> AsyncEngine:
-    prepare(Path(path))
-    return create_async_engine(f"sqlite+aiosqlite:///{path}", poolclass=NullPool)
+def prepare(path: Path) -> None:
+    """Make the file with its tables and the first customers, where they aren't there; others may be doing so too."""
+    engine = create_engine(URL.create("sqlite", database=str(path)), poolclass=NullPool)
+    with engine.begin() as connection:
+        for table in Table.metadata.sorted_tables:
+            connection.execute(CreateTable(table, if_not_exists=True))
+        for id_, name in (("alice", "Alice Archer"), ("bob", "Bob Baker")):
+            row = {"id": id_, "name": name, "email": f"{id_}@example.com"}
+            connection.execute(insert(CustomerRow).values(row).on_conflict_do_nothing())

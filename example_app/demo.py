@@ -23,6 +23,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.tree import Tree
 
+from example_app.firings import play_executors
+from example_app.frontend import DemoError, Frontend, PaymentProvider, new_signing_key
+
 PORT = 8000
 CALLER = {"Authorization": "Bearer demo-alice"}
 
@@ -54,40 +57,8 @@ MARKS = {
 console = Console(soft_wrap=True)
 
 
-class DemoError(Exception):
-    """The demo can't go on; the message says why."""
-
-
-class Frontend:
-    """What a web page does: sends operations to `/graphql`."""
-
-    def __init__(self, http: httpx.Client) -> None:
-        self._http = http
-
-    def send(self, query: str, variables: Mapping[str, object] | None = None) -> Any:
-        """Run an operation and return its data.
-
-        Raises:
-            DemoError: The shop can't be reached, or answers with errors.
-        """
-        try:
-            answer = self._http.post("/graphql", json={"query": query, "variables": variables}).json()
-        except (httpx.HTTPError, ValueError) as error:
-            raise DemoError(f"The shop does not answer: {error!r}") from error
-        if answer.get("errors"):
-            raise DemoError(f"The shop answers with errors: {answer['errors']}")
-        return answer["data"]
-
-    def is_answered(self) -> bool:
-        """Whether the shop is up."""
-        try:
-            return self._http.post("/graphql", json={"query": "{ __typename }"}).is_success
-        except httpx.HTTPError:
-            return False
-
-
 @contextmanager
-def served_shop(database: Path, pace: float) -> Iterator[Frontend]:
+def served_shop(database: Path, pace: float) -> Iterator[tuple[Frontend, PaymentProvider]]:
     """Run the shop in a process of its own, and end that whatever happens.
 
     Raises:
@@ -97,7 +68,8 @@ def served_shop(database: Path, pace: float) -> Iterator[Frontend]:
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     # The server gets a socket that listens already, so that nobody else can take the port in between.
     command = [sys.executable, "-m", "uvicorn", "example_app.main:asgi", "--fd", str(listener.fileno())]
-    environment = os.environ | {"SHOP_DATABASE": str(database), "SHOP_PACE": str(pace)}
+    key = new_signing_key()
+    environment = os.environ | {"SHOP_DATABASE": str(database), "SHOP_PACE": str(pace), "SHOP_WEBHOOK_SECRET": key}
     with tempfile.TemporaryFile() as log, httpx.Client(base_url=url, headers=CALLER, trust_env=False) as http:
         # In a session of its own, Ctrl-C reaches only this process, which then ends the server in good order.
         server = subprocess.Popen(  # noqa: S603 - our own command
@@ -112,8 +84,8 @@ def served_shop(database: Path, pace: float) -> Iterator[Frontend]:
         try:
             frontend = Frontend(http)
             wait_until_up(frontend, server, log)
-            console.print(f"The shop is served at [bold]{url}/graphql[/]")
-            yield frontend
+            console.print(f"The shop is served at [bold]{url}/graphql[/], its page at [bold]{url}/[/]")
+            yield frontend, PaymentProvider(http, key)
         finally:
             end(server)
 
@@ -263,8 +235,10 @@ def main(
     signal.signal(signal.SIGTERM, interrupt)
     signal.signal(signal.SIGHUP, interrupt)
     try:
-        with served_shop(database, pace) as frontend:
+        with served_shop(database, pace) as (frontend, provider):
             succeeded = play(frontend)
+            if succeeded:
+                play_executors(frontend, provider, console)
     except DemoError as error:
         console.print(f"[red]{error}[/]")
         raise typer.Exit(1) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -46,3 +46,25 @@ class Receipt(BaseModel):
     order_id: str
     total_cents: int
     customer: Customer
+
+
+class Review(Record):
+    """An order that a manager is to look at."""
+
+    order_id: str
+    reason: str
+
+
+class Activity(Record):
+    """Something that happened to an order."""
+
+    order_id: str
+    text: str
+
+
+class Report(Record):
+    """How many orders there were in the night of a day."""
+
+    day: date
+    placed: int
+    processed: int

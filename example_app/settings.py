@@ -12,15 +12,19 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where the shop keeps things, and how fast it works.
+    """Where the shop keeps things, how fast it works, and whom it tells.
 
     Attributes:
         database: The file with the workflow runs. The shop's own data lies beside it.
         pace: Seconds that each job takes longer than it needs, so that one can watch it.
+        partner_url: Where a partner is told of processed orders; None tells nobody.
+        partner_networks: Networks that may be reached for that although they are not public, such as "10.1.0.0/16".
     """
 
     database: Path = Path("shop.sqlite")
     pace: float = 0.0
+    partner_url: str | None = None
+    partner_networks: tuple[str, ...] = ()
 
     @property
     def data(self) -> Path:
@@ -29,10 +33,12 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """Read `SHOP_DATABASE` and `SHOP_PACE`."""
+        """Read `SHOP_DATABASE`, `SHOP_PACE`, `SHOP_PARTNER_URL` and `SHOP_PARTNER_NETWORKS`, which has commas."""
         return cls(
             database=Path(environment.get("SHOP_DATABASE", "shop.sqlite")),
             pace=float(environment.get("SHOP_PACE", "0")),
+            partner_url=environment.get("SHOP_PARTNER_URL") or None,
+            partner_networks=tuple(filter(None, environment.get("SHOP_PARTNER_NETWORKS", "").split(","))),
         )
 
 

@@ -1,30 +1,68 @@
-"""The mutation that places an order."""
+"""The mutations that place an order."""
 
 from __future__ import annotations
 
-from uuid import uuid4
+import secrets
+import time
 
 from pydantic import BaseModel, Field
 
-from example_app.database import CustomerRow, OrderRow, transaction
+from example_app.auth import auth
+from example_app.database import SHOP, CustomerRow, OrderRow
 from example_app.models import Order
-from gqlplugin import NotFoundError, ResolverContext, create_resolver
+from example_app.workflows.order_processing import OrderProcessing, order_processing
+from gqlplugin import NotFoundError, ResolverContext, create_resolver, get_db
 
 
 class PlaceOrder(BaseModel):
-    """The arguments of the mutation."""
+    """The arguments of the mutations."""
 
     customer_id: str
     item: str = Field(min_length=1, max_length=200)
     total_cents: int = Field(ge=0)
 
 
+class PlacedOrder(BaseModel):
+    """An order, and the run that processes it."""
+
+    order: Order
+    workflow_run_id: str
+
+
 @create_resolver(name="placeOrder", operation="mutation", description="Place an order; process it with the other one")
 async def place_order(ctx: ResolverContext[PlaceOrder]) -> Order:
     """Keep the order."""
-    async with transaction(ctx.env) as session:
-        if await session.get(CustomerRow, ctx.input.customer_id) is None:
-            raise NotFoundError(f"There is no customer {ctx.input.customer_id!r}.")
-        order = OrderRow(id=f"order-{uuid4().hex[:8]}", **ctx.input.model_dump())
-        session.add(order)
-    return Order.model_validate(order)
+    return Order.model_validate(await new_order(ctx.input))
+
+
+@create_resolver(
+    name="placeAndProcessOrder",
+    operation="mutation",
+    description="Place an order and process it: the order is kept and its run starts, or neither",
+)
+async def place_and_process_order(ctx: ResolverContext[PlaceOrder]) -> PlacedOrder:
+    """Keep the order, and start the workflow in the same transaction."""
+    order = await new_order(ctx.input)
+    run_id = await order_processing.trigger(
+        OrderProcessing(order_id=order.id, customer_id=order.customer_id),
+        auth_invoker=auth.invoker("manager-machine-user"),
+        session=get_db(SHOP),
+    )
+    return PlacedOrder(order=Order.model_validate(order), workflow_run_id=run_id)
+
+
+async def new_order(given: PlaceOrder) -> OrderRow:
+    """Add an order to what the resolver that is running commits at its end.
+
+    Raises:
+        NotFoundError: There is no such customer.
+    """
+    db = get_db(SHOP)
+    if await db.get(CustomerRow, given.customer_id) is None:
+        raise NotFoundError(f"There is no customer {given.customer_id!r}.")
+    # IDs sort by time, to the microsecond
+    order = OrderRow(
+        id=f"order-{time.time_ns() // 1000:x}{secrets.token_hex(1)}", status="PLACED", **given.model_dump()
+    )
+    db.add(order)
+    return order

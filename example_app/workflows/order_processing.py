@@ -6,11 +6,11 @@ import asyncio
 
 from pydantic import BaseModel
 
-from example_app.database import OrderRow, transaction
+from example_app.database import SHOP, OrderRow
 from example_app.models import Receipt
 from example_app.workflows.jobs.fetch_customer import CustomerRef, fetch_customer
 from example_app.workflows.jobs.send_notification import Notice, send_notification
-from gqlplugin import JobContext, JobFailedError, create_workflow, create_workflow_job
+from gqlplugin import JobContext, JobFailedError, create_workflow, create_workflow_job, get_db
 
 
 class OrderProcessing(BaseModel):
@@ -22,22 +22,19 @@ class OrderProcessing(BaseModel):
 
 @create_workflow_job(name="process-order")
 async def process_order(input: OrderProcessing, ctx: JobContext) -> Receipt:
-    """Find the customer, notify them, and mark the order as processed.
+    """Find the customer, mark the order as processed, and notify them.
 
     After a crash or a resume this runs from its top. That is safe: the order it reads never changes in what matters
     here, the two jobs answer from the record, and marking an order twice is as good as once.
     """
     customer = await fetch_customer.trigger(CustomerRef(customer_id=input.customer_id))
     ctx.progress(0.4, "customer found")
-    async with transaction(ctx.env) as session:
-        order = await session.get(OrderRow, input.order_id)
+    order = await get_db(SHOP).get(OrderRow, input.order_id)
     if order is None or order.customer_id != customer.id:
         raise JobFailedError(f"{customer.name} has no order {input.order_id!r}.", code="ORDER_UNKNOWN")
+    order.status = "PROCESSED"  # committed before the customer is told of it: a trigger commits first
     await send_notification.trigger(Notice(message=f"Order processed: {order.item}", recipient=customer.email))
     ctx.progress(0.9, "customer notified")
-    async with transaction(ctx.env) as session:
-        order = await session.get_one(OrderRow, input.order_id)
-        order.status = "PROCESSED"
     await asyncio.sleep(float(ctx.env["pace"]))
     ctx.log.info("Order %s is processed, for %s", order.id, ctx.invoker.machine_user_name if ctx.invoker else "nobody")
     return Receipt(order_id=order.id, total_cents=order.total_cents, customer=customer)

@@ -66,7 +66,9 @@ async def test_an_id_of_another_request_is_refused(platform: Platform, name: str
         assert len(await all_runs(platform)) == 1
 
 
-@pytest.mark.parametrize("run_id", ["", "1", "00000000-0000-0000-0000-000000000000", "01A20153-73AA-77C6-8B84-D690F0855CEF", f"{'0' * 32}"])
+@pytest.mark.parametrize(
+    "run_id", ["", "1", "00000000-0000-0000-0000-000000000000", "01A20153-73AA-77C6-8B84-D690F0855CEF"]
+)
 async def test_an_id_of_another_form_is_refused(platform: Platform, run_id: str) -> None:
     """Only what sorts by time can be a run's ID; nothing is started."""
     async with executing(platform, echo_workflow()):

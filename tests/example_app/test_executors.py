@@ -13,6 +13,8 @@ from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
+from sqlalchemy import NullPool, create_engine
+from sqlalchemy.orm import Session
 from standardwebhooks import Webhook
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -20,6 +22,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from example_app.app import serve_shop
+from example_app.database import OrderRow
 from example_app.settings import Settings
 from gqlplugin.identity import executor_user
 from gqlplugin.names import firing_name
@@ -208,6 +211,19 @@ async def test_the_partner_is_told_of_a_processed_order_once(tmp_path: Path, mon
     assert headers["authorization"] == TOKEN
     assert headers["webhook-id"] == firing["id"]
     assert body == {"id": order, "customer_id": "alice", "item": "Tea", "total_cents": 450, "status": "PROCESSED"}
+
+
+async def test_the_partner_is_told_of_no_other_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change of a processed order that was processed before is noticed, and its condition is not met."""
+    monkeypatch.setenv("SHOP_PARTNER_TOKEN", TOKEN)
+    async with partner(tmp_path) as (settings, told), served(settings) as client:
+        order = await place_order(client)
+        await ended(client, await trigger(client, order))
+        await fired(client, "order-processed")
+        with Session(create_engine(f"sqlite:///{settings.data}", poolclass=NullPool)) as data, data.begin():
+            data.get_one(OrderRow, order).item = "Green tea"
+        (firing, _) = await fired(client, "order-processed", times=2)
+    assert (firing["status"], firing["skipped"], len(told)) == ("SUCCESS", True, 1)
 
 
 async def test_without_its_secret_the_partner_is_not_told(

@@ -152,7 +152,7 @@ def test_a_firing_checks_the_arguments_it_is_given_by_hand() -> None:
     text = json.dumps({"scheduled_time": "2026-01-01T00:00:00Z"})
     assert firing.encode_json(text) == text
     for wrong in ("{", "{}", '{"scheduled_time": "noon"}', "[]"):
-        with pytest.raises(InvalidInputError, match="The argument of executor 'found-here'|not valid JSON"):
+        with pytest.raises(InvalidInputError, match=r"The argument of executor 'found-here'|not valid JSON"):
             firing.encode_json(wrong)
 
 

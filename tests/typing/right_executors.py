@@ -136,7 +136,7 @@ assert_type(told, Executor[ResolverExecutedArgs[int]])
 asked = create_executor(
     "asked",
     trigger=record_created_trigger(Order),
-    operation=graphql_operation("query ($id: Int!) { total(orderId: $id) }", variables=lambda a: {"id": a.new_record.id}),
+    operation=graphql_operation("query ($n: Int!) { total(orderId: $n) }", variables=lambda a: {"n": a.new_record.id}),
 )
 sent = create_executor(
     "sent",

@@ -6,9 +6,9 @@ import asyncio
 
 from pydantic import BaseModel
 
-from example_app.database import CustomerRow, transaction
+from example_app.database import SHOP, CustomerRow
 from example_app.models import Customer
-from gqlplugin import JobContext, JobFailedError, create_workflow_job
+from gqlplugin import JobContext, JobFailedError, create_workflow_job, get_db
 
 
 class CustomerRef(BaseModel):
@@ -21,8 +21,7 @@ class CustomerRef(BaseModel):
 async def fetch_customer(input: CustomerRef, ctx: JobContext) -> Customer:
     """Read the customer. What is recorded here is what a resumed run goes on with."""
     await asyncio.sleep(float(ctx.env["pace"]))
-    async with transaction(ctx.env) as session:
-        row = await session.get(CustomerRow, input.customer_id)
+    row = await get_db(SHOP).get(CustomerRow, input.customer_id)
     if row is None:
         raise JobFailedError(f"There is no customer {input.customer_id!r}.", code="CUSTOMER_UNKNOWN")
     ctx.log.info("Customer %s is %s", row.id, row.name)

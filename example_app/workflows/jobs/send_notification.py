@@ -6,8 +6,8 @@ import asyncio
 
 from pydantic import BaseModel
 
-from example_app.database import NotificationRow, transaction
-from gqlplugin import JobContext, create_workflow_job
+from example_app.database import SHOP, NotificationRow
+from gqlplugin import JobContext, create_workflow_job, get_db
 
 
 class Notice(BaseModel):
@@ -26,7 +26,7 @@ async def send_notification(input: Notice, ctx: JobContext) -> None:
     for step in range(1, 5):
         ctx.progress(step / 4, f"writing to {input.recipient}")
         await asyncio.sleep(float(ctx.env["pace"]) / 2)
-    async with transaction(ctx.env) as session:
-        if await session.get(NotificationRow, ctx.run_id) is None:
-            session.add(NotificationRow(run_id=ctx.run_id, recipient=input.recipient, message=input.message))
+    db = get_db(SHOP)
+    if await db.get(NotificationRow, ctx.run_id) is None:
+        db.add(NotificationRow(run_id=ctx.run_id, recipient=input.recipient, message=input.message))
     ctx.log.info("Notified %s", input.recipient)

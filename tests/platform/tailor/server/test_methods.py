@@ -9,8 +9,8 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from gqlplugin.platform.tailor.server import create_server
 from gqlplugin.platform.ids import machine_user_id
+from gqlplugin.platform.tailor.server import create_server
 from gqlplugin.platform.tailor.server.ids import workflow_id
 from gqlplugin.testing import MemoryPlatform
 from tests.platform.tailor.server.support import (

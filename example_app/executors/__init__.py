@@ -1,0 +1,1 @@
+"""What happens in the shop by itself, one executor of each kind, one module each."""
