@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import http, imports, reads, remote, resolvers, starts
+from bench import hooks, http, imports, outbox, reads, remote, resolvers, starts
 from bench.table import Row, render
 
 Part = Callable[[Path, bool], tuple[list[Row], str]]
@@ -46,7 +46,26 @@ def _remote(directory: Path, quick: bool) -> tuple[list[Row], str]:
     return remote.rows(directory, seconds=1 if quick else 4, repetitions=2 if quick else 4), ""
 
 
-PARTS: dict[str, Part] = {"a": _http, "bc": _starts, "d": _resolvers, "e": _reads, "f": _imports, "g": _remote}
+def _hooks(directory: Path, quick: bool) -> tuple[list[Row], str]:
+    return hooks.rows(directory, seconds=1 if quick else 4, repetitions=2 if quick else 4), ""
+
+
+def _outbox(directory: Path, quick: bool) -> tuple[list[Row], str]:
+    return outbox.rows(
+        directory, flushes=100 if quick else 400, drained=5_000 if quick else 100_000, repetitions=3 if quick else 5
+    ), ""
+
+
+PARTS: dict[str, Part] = {
+    "a": _http,
+    "bc": _starts,
+    "d": _resolvers,
+    "e": _reads,
+    "f": _imports,
+    "g": _remote,
+    "h": _hooks,
+    "ij": _outbox,
+}
 
 
 def machine() -> str:

@@ -9,10 +9,12 @@ import pytest
 
 from bench import (
     history,
+    hooks,
     http,
     imports,
     load,
     measure,
+    outbox,
     platform_server,
     reads,
     remote,
@@ -30,10 +32,12 @@ def test_every_part_can_be_imported() -> None:
     """The modules of the benchmark load, which `python -m bench` needs at once and no other test does."""
     parts = (
         history,
+        hooks,
         http,
         imports,
         load,
         measure,
+        outbox,
         platform_server,
         reads,
         remote,
@@ -80,6 +84,20 @@ def test_triggers_on_a_platform_server_are_measured(tmp_path: Path) -> None:
     rows = remote.rows(tmp_path, seconds=0.6, repetitions=1)
     assert [row.name[:3] for row in rows] == ["(g)", "(g)"]
     assert all(row.ours > 0 and row.peer > 0 and row.cpu and min(row.cpu) > 0 for row in rows)
+
+
+def test_webhooks_are_measured(tmp_path: Path) -> None:
+    """Part (h) sends webhooks and bare requests to one server, and what the webhooks start runs to its end."""
+    rows = hooks.rows(tmp_path, seconds=0.6, repetitions=1)
+    assert [row.name[:3] for row in rows] == ["(h)", "(h)"]
+    assert all(row.ours > 0 and row.peer > 0 and row.cpu and min(row.cpu) > 0 for row in rows)
+
+
+def test_the_outbox_is_measured(tmp_path: Path) -> None:
+    """Parts (i) and (j) flush with and without a trigger, and drain an outbox to its last row."""
+    rows = outbox.rows(tmp_path, flushes=2, drained=40, repetitions=1)
+    assert [row.name[:3] for row in rows] == ["(i)", "(i)", "(j)"]
+    assert all(row.ours > 0 and row.peer > 0 for row in rows)
 
 
 def test_a_row_tells_whether_its_bound_holds() -> None:
