@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+_EXECUTOR = "executor/"
+
 NIL_UUID = "00000000-0000-0000-0000-000000000000"
 
 
@@ -36,7 +38,12 @@ class User:
 
 def executor_user(executor_name: str) -> User:
     """Who starts the firings of an executor, and with them what the executor starts: nobody who can call."""
-    return User(id=f"executor/{executor_name}", type="machine_user", attributes={})
+    return User(id=f"{_EXECUTOR}{executor_name}", type="machine_user", attributes={})
+
+
+def is_executor_user(user: User) -> bool:
+    """Whether a user has the ID of an executor: whoever calls with one is not to be taken for it."""
+    return user.id.startswith(_EXECUTOR)
 
 
 @dataclass(frozen=True, slots=True)

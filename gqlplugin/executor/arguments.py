@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -107,7 +107,3 @@ class RecordDeletedArgs(_RecordArgs, Generic[R]):
     """A record that was deleted, as it was before."""
 
     old_record: R
-
-
-JsonBody = Any
-"""The body of a webhook whose trigger names no model."""

@@ -21,7 +21,6 @@ from gqlplugin.workflow import Workflow
 A = TypeVar("A")
 C_contra = TypeVar("C_contra", contravariant=True)
 I = TypeVar("I")  # noqa: E741 - the input of a workflow
-T = TypeVar("T")
 
 OperationKind = Literal["workflow", "function", "graphql", "webhook"]
 

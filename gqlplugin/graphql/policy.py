@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 from inspect import isawaitable
 from typing import Protocol, TypeVar
 
-from gqlplugin.errors import UnauthenticatedError
+from gqlplugin.errors import ForbiddenError, UnauthenticatedError
 from gqlplugin.execution import ExecutionFilter, WorkflowExecution
-from gqlplugin.identity import User
+from gqlplugin.identity import User, is_executor_user
 
 T = TypeVar("T")
 
@@ -64,9 +64,8 @@ class CallerPolicy:
 
     def may_see(self, user: User, run: WorkflowExecution) -> bool:
         """Whether the caller started it, or nobody known did, or the caller may operate."""
-        if run.caller.is_anonymous or (not user.is_anonymous and run.caller.id == user.id):
-            return True
-        return self.may_operate(user)
+        is_own = run.caller.id == user.id and not user.is_anonymous and not is_executor_user(user)
+        return run.caller.is_anonymous or is_own or self.may_operate(user)
 
     def may_resume(self, user: User, run: WorkflowExecution) -> bool:
         """The same as for seeing it."""
@@ -77,11 +76,14 @@ class CallerPolicy:
 
         Raises:
             UnauthenticatedError: The caller is anonymous.
+            ForbiddenError: The caller has the ID of an executor, whose runs are nobody's.
         """
         if self.may_operate(user):
             return ExecutionFilter()
         if user.is_anonymous:
             raise UnauthenticatedError("Listing runs needs a caller: authenticate first.")
+        if is_executor_user(user):
+            raise ForbiddenError("A caller with this ID may not list runs.")
         return ExecutionFilter(caller_id=user.id)
 
     def may_operate(self, user: User) -> bool:

@@ -23,7 +23,7 @@ from tests.crash.relaying import JOURNAL, Base, Change, Process, open_engine, re
 from tests.crash.server import KILLED
 from tests.postgres import running_postgres
 
-KILLS = 52
+KILLS = 100
 LONGEST_LIFE_SECONDS = 0.3
 LONGEST_END_SECONDS = 60.0
 

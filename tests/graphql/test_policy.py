@@ -57,6 +57,15 @@ async def test_an_operator_sees_lists_and_resumes_every_run(shop: Shop) -> None:
     assert [edge["node"]["id"] for edge in edges] == [theirs]
 
 
+async def test_a_caller_with_the_id_of_an_executor_is_not_taken_for_it(shop: Shop) -> None:
+    """Whatever an identity provider calls somebody, what executors did is not theirs."""
+    fired = await shop.fire("nightly-report")
+    shop.act_as("executor/nightly-report")
+    query = "query ($id: ID!) { workflowRun(id: $id) { id } }"
+    assert (await shop.client.execute(query, {"id": fired})).codes == ["NOT_FOUND"]
+    assert (await shop.client.execute("{ workflowRuns { edges { cursor } } }")).codes == ["FORBIDDEN"]
+
+
 class AwaitingPolicy(CallerPolicy):
     """Asks asynchronously who may operate, as a database would."""
 
