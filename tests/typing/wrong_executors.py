@@ -76,32 +76,29 @@ def of_order(args: RecordCreatedArgs[Order]) -> str:
 
 
 created = record_created_trigger(Order)
+deleted = record_deleted_trigger(Order)
+nightly = schedule_trigger("@daily")
+schedule_trigger(5)  # error: not a text
+schedule_trigger("@daily", missed="some")  # error: no such policy
+
+
 create_executor(
     "field",
     trigger=created,
-    operation=workflow_operation(
-        processing, args=lambda args: Processing(order_id=args.new_record.number)
-    ),  # error: no such field
+    operation=workflow_operation(processing, args=lambda a: Processing(order_id=a.new_record.no)),  # error: no field
 )
 create_executor(
     "returns",
     trigger=created,
     operation=workflow_operation(processing, args=lambda args: args.new_record.id),  # error: not the input
 )
-create_executor(
-    "made", trigger=created, operation=workflow_operation(processing, args=of_order)
-)  # error: not the input
-create_executor(
-    "other", trigger=created, operation=workflow_operation(processing, args=of_schedule)
-)  # error: of a schedule
-create_executor("update", trigger=created, operation=function_operation(of_update))  # error: of an update
-create_executor("text", trigger=created, operation=workflow_operation(processing, args="1"))  # error: not the input
-create_executor(
-    "old", trigger=created, operation=function_operation(lambda args: args.old_record)
-)  # error: there is none
-create_executor(
-    "new", trigger=record_deleted_trigger(Order), operation=function_operation(lambda args: args.new_record)
-)  # error: there is none
+create_executor("a", trigger=created, operation=workflow_operation(processing, args=of_order))  # error: not the input
+create_executor("b", trigger=created, operation=workflow_operation(processing, args=of_schedule))  # error: another's
+create_executor("c", trigger=created, operation=function_operation(of_update))  # error: of an update
+create_executor("d", trigger=created, operation=workflow_operation(processing, args="1"))  # error: not the input
+create_executor("e", trigger=created, operation=function_operation(lambda args: args.old_record))  # error: not in there
+create_executor("f", trigger=deleted, operation=function_operation(lambda args: args.new_record))  # error: not in there
+create_executor("g", trigger=nightly, operation=function_operation(of_payment))  # error: of a webhook
 create_executor(
     "condition",
     trigger=created,
@@ -124,10 +121,3 @@ create_executor(
     trigger=created,
     operation=webhook_operation(lambda args: args.new_record.url),  # error: no such field
 )
-create_executor("cron", trigger=schedule_trigger(5), operation=function_operation(of_schedule))  # error: not a text
-create_executor(
-    "missed", trigger=schedule_trigger("@daily", missed="some"), operation=function_operation(of_schedule)
-)  # error: no such policy
-create_executor(
-    "payment", trigger=schedule_trigger("@daily"), operation=function_operation(of_payment)
-)  # error: of a webhook
