@@ -124,7 +124,7 @@ class Database:
             else:
                 async with engine.connect():
                     pass
-        except (SQLAlchemyError, OSError) as error:
+        except Exception as error:  # SQLAlchemy 2.0 lets drivers' own errors through
             raise FailedPreconditionError(
                 f"Database {self.name!r} can't be opened at {_shown(self._url)}: {_reason(error)}."
             ) from error
@@ -235,7 +235,7 @@ def _shown(url: URL) -> str:
     return URL.create(url.drivername, host=url.host, port=url.port, database=url.database).render_as_string()
 
 
-def _reason(error: SQLAlchemyError | OSError) -> str:
+def _reason(error: Exception) -> str:
     # not of an SQLAlchemyError itself, which shows statements
     text = str(getattr(error, "orig", None) or "") if isinstance(error, SQLAlchemyError) else str(error)
     return (text or type(error).__name__).partition("\n")[0].rstrip(".")
