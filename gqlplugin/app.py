@@ -149,17 +149,9 @@ def define_app(
     problems = [
         *([] if name else ["the app needs a name"]),
         *_bad_auth(auth),
-        *_bad_names("workflow", workflows),
-        *_bad_names("job", found),
+        *_bad_all_names(workflow=workflows, job=found, resolver=resolvers, executor=executors, database=databases),
         *_bad_types(found, workflows),
         *_bad_resolvers(resolvers),
-        *_duplicates("workflow", workflows),
-        *_duplicates("job", found),
-        *_duplicates("resolver", resolvers),
-        *_bad_names("executor", executors),
-        *_duplicates("executor", executors),
-        *_bad_names("database", databases),
-        *_duplicates("database", databases),
         *type_problems(resolvers),
         *_without_main_job(workflows),
         *_unknown_invokers(auth, resolvers),
@@ -168,12 +160,12 @@ def define_app(
     app = App(
         name=name,
         auth=auth,
-        workflows=MappingProxyType({workflow.name: workflow for workflow in workflows}),
-        jobs=MappingProxyType({job.name: job for job in found}),
-        resolvers=MappingProxyType({resolver.name: resolver for resolver in resolvers}),
+        workflows=MappingProxyType({one.name: one for one in workflows}),
+        jobs=MappingProxyType({one.name: one for one in found}),
+        resolvers=MappingProxyType({one.name: one for one in resolvers}),
         env=MappingProxyType(dict(env or {})),
-        executors=MappingProxyType({executor.name: executor for executor in executors}),
-        databases=MappingProxyType({database.name: database for database in databases}),
+        executors=MappingProxyType({one.name: one for one in executors}),
+        databases=MappingProxyType({one.name: one for one in databases}),
     )
     problems += _bad_executors(app, executors)
     if problems:
@@ -194,6 +186,15 @@ class _Named(Protocol):
     def name(self) -> str: ...
     @property
     def source(self) -> Source: ...
+
+
+def _bad_all_names(**definitions: Sequence[_Named]) -> Iterator[str]:
+    """Malformed and duplicate names, by kind of definition. Those of resolvers are GraphQL's, and checked there."""
+    for kind, found in definitions.items():
+        if kind != "resolver":
+            yield from _bad_names(kind, found)
+    for kind, found in definitions.items():
+        yield from _duplicates(kind, found)
 
 
 def _bad_names(kind: str, definitions: Iterable[_Named]) -> list[str]:
