@@ -41,49 +41,51 @@ def _with(**changed: str) -> dict[str, str]:
     return {**signed(BODY), **{name.replace("_", "-"): value for name, value in changed.items()}}
 
 
-REFUSED: dict[str, tuple[str, Mapping[str, str]]] = {
-    "unknown": ("/webhooks/nobody", signed(BODY)),
-    "unknown, in the path": (f"/webhooks/nobody/{PATH_NEW}", {}),
-    "of another kind": ("/webhooks/nightly", signed(BODY)),
-    "of another kind, in the path": (f"/webhooks/nightly/{PATH_NEW}", {}),
-    "disabled": ("/webhooks/asleep", signed(BODY)),
-    "disabled, in the path": (f"/webhooks/asleep-by-path/{PATH_NEW}", {}),
-    "unsigned": ("/webhooks/signed", {}),
-    "no id": ("/webhooks/signed", _without("webhook-id")),
-    "no timestamp": ("/webhooks/signed", _without("webhook-timestamp")),
-    "no signature": ("/webhooks/signed", _without("webhook-signature")),
-    "another key": ("/webhooks/signed", signed(BODY, key="whsec_" + "A" * 40)),
-    "another body": ("/webhooks/signed", signed('{"a": 2}')),
-    "another id": ("/webhooks/signed", _with(webhook_id="msg_2")),
-    "a dot in the id": ("/webhooks/signed", signed(BODY, id="msg.1")),
-    "too old": ("/webhooks/signed", signed(BODY, ago=MINUTES_AGO)),
-    "too new": ("/webhooks/signed", signed(BODY, ago=-MINUTES_AGO)),
-    "another form of the timestamp": (
-        "/webhooks/signed",
-        _with(webhook_timestamp=signed(BODY)["webhook-timestamp"] + ".5"),
-    ),
-    "a timestamp that is none": ("/webhooks/signed", _with(webhook_timestamp="nan")),
-    "a signature without a comma": ("/webhooks/signed", _with(webhook_signature="v1")),
-    "a signature of three parts": ("/webhooks/signed", _with(webhook_signature="v1,AAAA,AAAA")),
-    "a signature that is not base64": ("/webhooks/signed", _with(webhook_signature="v1,A")),
-    "a signature that is not ASCII": ("/webhooks/signed", _with(webhook_signature="v1,ä")),
-    "a signature of another version": ("/webhooks/signed", _with(webhook_signature="v1a,AAAA")),
-    "signed, where a secret is wanted": ("/webhooks/by-path", signed(BODY)),
-    "a secret, where signatures are wanted": (f"/webhooks/signed/{NEW}", {}),
-    "a wrong secret": ("/webhooks/by-path/path-secret-that-is-wrong", {}),
-    "an empty secret": ("/webhooks/by-path/", {}),
-    "a part of the secret": (f"/webhooks/by-path/{PATH_NEW[:-1]}", {}),
-    "more than the secret": (f"/webhooks/by-path/{PATH_NEW}/", {}),
-    "a secret that is not ASCII": ("/webhooks/by-path/p%C3%A4th", {}),
-}
+def refused() -> dict[str, tuple[str, Mapping[str, str]]]:
+    """Requests to be refused, signed now: minutes later another reason would do for any of them."""
+    return {
+        "unknown": ("/webhooks/nobody", signed(BODY)),
+        "unknown, in the path": (f"/webhooks/nobody/{PATH_NEW}", {}),
+        "of another kind": ("/webhooks/nightly", signed(BODY)),
+        "of another kind, in the path": (f"/webhooks/nightly/{PATH_NEW}", {}),
+        "disabled": ("/webhooks/asleep", signed(BODY)),
+        "disabled, in the path": (f"/webhooks/asleep-by-path/{PATH_NEW}", {}),
+        "unsigned": ("/webhooks/signed", {}),
+        "no id": ("/webhooks/signed", _without("webhook-id")),
+        "no timestamp": ("/webhooks/signed", _without("webhook-timestamp")),
+        "no signature": ("/webhooks/signed", _without("webhook-signature")),
+        "another key": ("/webhooks/signed", signed(BODY, key="whsec_" + "A" * 40)),
+        "another body": ("/webhooks/signed", signed('{"a": 2}')),
+        "another id": ("/webhooks/signed", _with(webhook_id="msg_2")),
+        "a dot in the id": ("/webhooks/signed", signed(BODY, id="msg.1")),
+        "too old": ("/webhooks/signed", signed(BODY, ago=MINUTES_AGO)),
+        "too new": ("/webhooks/signed", signed(BODY, ago=-MINUTES_AGO)),
+        "another form of the timestamp": (
+            "/webhooks/signed",
+            _with(webhook_timestamp=signed(BODY)["webhook-timestamp"] + ".5"),
+        ),
+        "a timestamp that is none": ("/webhooks/signed", _with(webhook_timestamp="nan")),
+        "a signature without a comma": ("/webhooks/signed", _with(webhook_signature="v1")),
+        "a signature of three parts": ("/webhooks/signed", _with(webhook_signature="v1,AAAA,AAAA")),
+        "a signature that is not base64": ("/webhooks/signed", _with(webhook_signature="v1,A")),
+        "a signature that is not ASCII": ("/webhooks/signed", _with(webhook_signature="v1,ä")),
+        "a signature of another version": ("/webhooks/signed", _with(webhook_signature="v1a,AAAA")),
+        "signed, where a secret is wanted": ("/webhooks/by-path", signed(BODY)),
+        "a secret, where signatures are wanted": (f"/webhooks/signed/{NEW}", {}),
+        "a wrong secret": ("/webhooks/by-path/path-secret-that-is-wrong", {}),
+        "an empty secret": ("/webhooks/by-path/", {}),
+        "a part of the secret": (f"/webhooks/by-path/{PATH_NEW[:-1]}", {}),
+        "more than the secret": (f"/webhooks/by-path/{PATH_NEW}/", {}),
+        "a secret that is not ASCII": ("/webhooks/by-path/p%C3%A4th", {}),
+    }
 
 
-@pytest.mark.parametrize("which", REFUSED)
+@pytest.mark.parametrize("which", refused())
 async def test_there_is_one_answer_for_all_refusals(
     http: httpx.AsyncClient, platform: MemoryPlatform, which: str
 ) -> None:
     """Status, body and headers don't tell what there is, nor what was wrong; nothing starts."""
-    path, headers = REFUSED[which]
+    path, headers = refused()[which]
     raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
     response = await http.post(path, content=BODY, headers=raw)
     reference = await http.post("/webhooks/never-heard-of", content="")
