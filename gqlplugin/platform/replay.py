@@ -193,7 +193,8 @@ class ActiveJob(JobRuntime):
             with enter_scope(self._scope):
                 result = await self.job.execute(self.arg, self)
             await self._end()
-            await self._scope.commit()
+            if not self._scope.is_empty:
+                await self._scope.commit()
             self._check_all_answered()
             self.replay.check()
             return self.snapshot(JobStatus.SUCCESS, result=result)
@@ -245,7 +246,8 @@ class ActiveJob(JobRuntime):
     async def trigger(self, job: RunnableJob, arg: str) -> str:
         async with self._turn:
             await self._let_a_failure_pass()
-            await self._scope.commit()
+            if not self._scope.is_empty:
+                await self._scope.commit()
             outcome = await self.replay.guard(self._outcome_of(job, arg))
             self._has_failure = outcome.status is JobStatus.FAILED
             return _result_of(outcome)
@@ -279,7 +281,8 @@ class ActiveJob(JobRuntime):
         self, name: str, arg: str, *, invoker: AuthInvoker | None, idempotency_key: str | None
     ) -> str:
         async with self._turn:
-            await self._scope.commit()
+            if not self._scope.is_empty:
+                await self._scope.commit()
             return await self.replay.guard(self._started_id(name, arg, invoker, idempotency_key))
 
     async def _started_id(self, name: str, arg: str, invoker: AuthInvoker | None, idempotency_key: str | None) -> str:
