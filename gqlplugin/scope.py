@@ -79,7 +79,7 @@ def current_scope() -> Scope | None:
     return _scope.get()
 
 
-class enter_scope:  # noqa: N801 - used as a function; a generator would take five times as long, for each job
+class enter_scope:  # noqa: N801 - used as a function; a generator takes four times as long, and each job enters one
     """Make a scope the current one, for the length of the block; None for none.
 
     Args:
