@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from enum import Enum
@@ -36,10 +36,15 @@ class Proxy:
         upstream: The server's URL.
         dice: Decides what happens to which request.
         sound: The share of requests that go through.
+
+    Attributes:
+        happened: How often each fault happened.
+        faults_of: What happened to the requests with one idempotency key, in order.
     """
 
     def __init__(self, upstream: str, dice: random.Random, *, sound: float) -> None:
         self.happened: Counter[Fault] = Counter()
+        self.faults_of: defaultdict[str, list[Fault]] = defaultdict(list)
         self.closed = 0
         self.sound = sound
         self._upstream = upstream
@@ -108,6 +113,8 @@ class Proxy:
         body = await reader.readexactly(length)
         fault = self._fault()
         self.happened[fault] += 1
+        if key := headers.get("idempotency-key"):
+            self.faults_of[key].append(fault)
         answer = b""
         if fault in SERVED:
             answer = await self._pass_on(request_line.split(" ")[1], headers, body)
