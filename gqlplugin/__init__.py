@@ -21,6 +21,7 @@ from gqlplugin.errors import (
     ReplayError,
     UnauthenticatedError,
     UnsupportedError,
+    WaitTimedOutError,
 )
 from gqlplugin.execution import (
     ConcurrencyPolicy,
@@ -56,6 +57,7 @@ from gqlplugin.models.shapes import BigInt
 from gqlplugin.platform.base import Platform
 from gqlplugin.resolver import Resolver, ResolverContext, create_resolver
 from gqlplugin.secret import Secret, SecretRef, secret
+from gqlplugin.wait_point import WaitPoint, define_wait_point, define_wait_points
 from gqlplugin.workflow import Workflow, create_workflow, trigger_workflow
 
 if TYPE_CHECKING:
@@ -114,6 +116,8 @@ __all__ = [
     "UnauthenticatedError",
     "UnsupportedError",
     "User",
+    "WaitPoint",
+    "WaitTimedOutError",
     "Workflow",
     "WorkflowExecution",
     "WorkflowExtension",
@@ -127,6 +131,8 @@ __all__ = [
     "define_app",
     "define_auth",
     "define_database",
+    "define_wait_point",
+    "define_wait_points",
     "discover",
     "function_operation",
     "get_db",

@@ -13,7 +13,7 @@ from pydantic import PydanticUndefinedAnnotation, PydanticUserError
 
 from gqlplugin.auth import Auth
 from gqlplugin.codec import JsonCodec, one_way_fields
-from gqlplugin.discovery import Discovered, discover, reachable_jobs
+from gqlplugin.discovery import Discovered, discover, reachable_jobs, reachable_wait_points
 from gqlplugin.errors import DefinitionError, InvalidInputError
 from gqlplugin.executor.definition import Executor
 from gqlplugin.executor.firing import Firing
@@ -27,6 +27,7 @@ from gqlplugin.platform.base import EnvValue, Platform
 from gqlplugin.resolver import Resolver
 from gqlplugin.schedule import Schedule
 from gqlplugin.source import Source
+from gqlplugin.wait_point import WaitPoint
 from gqlplugin.workflow import Workflow
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class App:
     env: Mapping[str, EnvValue]
     executors: Mapping[str, Executor[Any]] = field(default_factory=dict)
     databases: Mapping[str, Database] = field(default_factory=dict)
+    wait_points: Mapping[str, WaitPoint[Any, Any]] = field(default_factory=dict)
 
     @cached_property
     def firings(self) -> Mapping[str, Firing]:
@@ -121,12 +123,13 @@ def define_app(
     jobs: Iterable[WorkflowJob[Any, Any]] = (),
     executors: Iterable[Executor[Any]] = (),
     databases: Iterable[Database] = (),
+    wait_points: Iterable[WaitPoint[Any, Any]] = (),
     env: Mapping[str, EnvValue] | None = None,
 ) -> App:
     """Bring definitions together and check them all.
 
     Jobs are found by themselves: the main jobs of the workflows, and the jobs whose names the functions of those and of
-    executors use.
+    executors use. So are the wait points that jobs name.
 
     Args:
         name: The app's name.
@@ -136,6 +139,7 @@ def define_app(
         jobs: Jobs that can't be found by themselves, such as those picked from a dict.
         executors: What happens by itself.
         databases: What resolvers and jobs get by `get_db`, and where changes of records are noticed.
+        wait_points: Wait points that can't be found by themselves, such as those of workflows defined elsewhere.
         env: Values that resolvers and jobs get as `ctx.env`.
 
     Raises:
@@ -146,11 +150,19 @@ def define_app(
     given = [*jobs, *(workflow.main_job for workflow in workflows if workflow.main_job is not None)]
     functions = [function for one in executors for function in one.operation.functions()]
     found = list(reachable_jobs(given, functions))
+    waits = list(dict.fromkeys([*wait_points, *reachable_wait_points(job.body for job in found)]))
     problems = [
         *([] if name else ["the app needs a name"]),
         *_bad_auth(auth),
-        *_bad_all_names(workflow=workflows, job=found, resolver=resolvers, executor=executors, database=databases),
-        *_bad_types(found, workflows),
+        *_bad_all_names(
+            workflow=workflows,
+            job=found,
+            resolver=resolvers,
+            executor=executors,
+            database=databases,
+            **{"wait point": waits},
+        ),
+        *_bad_types(found, workflows, waits),
         *_bad_resolvers(resolvers),
         *type_problems(resolvers),
         *_without_main_job(workflows),
@@ -166,6 +178,7 @@ def define_app(
         env=MappingProxyType(dict(env or {})),
         executors=MappingProxyType({one.name: one for one in executors}),
         databases=MappingProxyType({one.name: one for one in databases}),
+        wait_points=MappingProxyType({one.name: one for one in waits}),
     )
     problems += _bad_executors(app, executors)
     if problems:
@@ -208,8 +221,13 @@ def _bad_auth(auth: Auth[Any] | None) -> list[str]:
     return [f"{name_problem(kind, name)} ({auth.source})" for kind, name in named if not is_name(name)]
 
 
-def _bad_types(jobs: Iterable[WorkflowJob[Any, Any]], workflows: Iterable[Workflow[Any, Any]]) -> list[str]:
+def _bad_types(
+    jobs: Iterable[WorkflowJob[Any, Any]],
+    workflows: Iterable[Workflow[Any, Any]],
+    waits: Iterable[WaitPoint[Any, Any]],
+) -> list[str]:
     parts: list[tuple[str, _Named, str]] = [("job", job, part) for job in jobs for part in ("input", "output")]
+    parts += [("wait point", wait, part) for wait in waits for part in ("payload", "result")]
     parts += [("workflow", one, "input") for one in workflows if one.main_job is None and one.has_input]
     problems = []
     for kind, one, part in parts:
@@ -227,7 +245,7 @@ def _bad_types(jobs: Iterable[WorkflowJob[Any, Any]], workflows: Iterable[Workfl
             problems += [
                 f"{field}, in the {part} of {kind} {one.name!r}, is written under an alias that it can't be read by: "
                 f"use alias= or alias_generator=, not serialization_alias= alone ({one.source})"
-                for field in (one_way_fields(codec.type) if kind == "job" else ())
+                for field in (one_way_fields(codec.type) if kind != "workflow" else ())
             ]
     return list(dict.fromkeys(problems))
 

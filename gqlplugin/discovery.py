@@ -13,9 +13,10 @@ from gqlplugin.errors import DefinitionError
 from gqlplugin.executor.definition import Executor
 from gqlplugin.job import WorkflowJob
 from gqlplugin.resolver import Resolver
+from gqlplugin.wait_point import WaitPoint
 from gqlplugin.workflow import Workflow
 
-__all__ = ["Discovered", "discover", "reachable_jobs"]
+__all__ = ["Discovered", "discover", "reachable_jobs", "reachable_wait_points"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,18 @@ def reachable_jobs(
             waiting.extend(_jobs_named_by(job.body))
 
 
+def reachable_wait_points(bodies: Iterable[Callable[..., Any]]) -> Iterator[WaitPoint[Any, Any]]:
+    """The wait points that functions name, found as jobs are; each once."""
+    found = {id(named): named for body in bodies for named in _named_by(body) if isinstance(named, WaitPoint)}
+    yield from found.values()
+
+
 def _jobs_named_by(body: object) -> Iterator[WorkflowJob[Any, Any]]:
+    return (named for named in _named_by(body) if isinstance(named, WorkflowJob))
+
+
+def _named_by(body: object) -> Iterator[WorkflowJob[Any, Any] | WaitPoint[Any, Any]]:
+    """The jobs and wait points that a function names."""
     seen: set[int] = set()
     waiting = [body]
     while waiting:
@@ -96,7 +108,7 @@ def _jobs_named_by(body: object) -> Iterator[WorkflowJob[Any, Any]]:
             continue
         seen.add(id(function))
         for named in _values_named_by(function):
-            if isinstance(named, WorkflowJob):
+            if isinstance(named, (WorkflowJob, WaitPoint)):
                 yield named
             elif _package_of(named) == _package_of(function):
                 waiting.append(named)

@@ -57,6 +57,13 @@ class UnauthenticatedError(GqlpluginError):
     code = "UNAUTHENTICATED"
 
 
+class AuthenticationUnavailableError(GqlpluginError):
+    """Who is calling can't be found out right now: try again later."""
+
+    code = "AUTHENTICATION_UNAVAILABLE"
+    retryable = True
+
+
 class ForbiddenError(GqlpluginError):
     """The caller may not do this."""
 
@@ -131,6 +138,12 @@ class ReplayError(GqlpluginError):
     """A job did not repeat the triggers that its run has recorded: code around triggers must be deterministic."""
 
     code = "REPLAY_MISMATCH"
+
+
+class WaitTimedOutError(GqlpluginError):
+    """Nobody resolved the wait point in time."""
+
+    code = "WAIT_TIMED_OUT"
 
 
 class JobFailedError(GqlpluginError):

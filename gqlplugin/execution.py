@@ -12,7 +12,7 @@ from gqlplugin.identity import AuthInvoker, User
 
 
 class ExecutionStatus(StrEnum):
-    """The status of a run (TAILOR.md section 5)."""
+    """The status of a run (TAILOR.md section 5); CANCELED is ours."""
 
     PENDING = "PENDING"
     PENDING_RESUME = "PENDING_RESUME"
@@ -21,25 +21,36 @@ class ExecutionStatus(StrEnum):
     WAITING = "WAITING"
     SUCCESS = "SUCCESS"
     FAILED = "FAILED"
+    CANCELED = "CANCELED"
 
     @property
     def is_final(self) -> bool:
         """Whether the run has ended; only a resume moves it on from here."""
-        return self in (ExecutionStatus.SUCCESS, ExecutionStatus.FAILED)
+        return self in (ExecutionStatus.SUCCESS, ExecutionStatus.FAILED, ExecutionStatus.CANCELED)
+
+    @property
+    def is_resumable(self) -> bool:
+        """Whether the run has ended without a result, so that it can be tried again."""
+        return self in (ExecutionStatus.FAILED, ExecutionStatus.CANCELED)
 
 
 class JobStatus(StrEnum):
-    """The status of a job; SUSPEND means that it waits for a job it triggered (TAILOR.md section 5)."""
+    """The status of a job (TAILOR.md section 5); CANCELED is ours.
+
+    SUSPEND means that it waits for a job it triggered, or at a wait point; WAITING is the status of the wait itself.
+    """
 
     RUNNING = "RUNNING"
     SUSPEND = "SUSPEND"
+    WAITING = "WAITING"
     SUCCESS = "SUCCESS"
     FAILED = "FAILED"
+    CANCELED = "CANCELED"
 
     @property
     def is_final(self) -> bool:
         """Whether the job has a recorded outcome."""
-        return self in (JobStatus.SUCCESS, JobStatus.FAILED)
+        return self in (JobStatus.SUCCESS, JobStatus.FAILED, JobStatus.CANCELED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +176,7 @@ class JobExecution:
         input, result: JSON text.
         logs: One line per entry, bounded.
         given_id: Its ID, where the platform gives it one of its own.
+        is_wait_point: Whether it is no job but a wait at the wait point of this name; its input is the payload.
     """
 
     run_id: str
@@ -180,6 +192,7 @@ class JobExecution:
     progress: Progress | None = None
     finished_at: datetime | None = None
     given_id: str | None = None
+    is_wait_point: bool = False
 
     @property
     def id(self) -> str:
@@ -205,6 +218,46 @@ class ExecutionPage:
     """A page of runs, newest first. `cursors[i]` continues a listing after `executions[i]`."""
 
     executions: Sequence[WorkflowExecution]
+    cursors: Sequence[str]
+    has_next: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingWait:
+    """A run that waits at a wait point.
+
+    Attributes:
+        execution: The run.
+        name: The wait point's name.
+        payload: What it was told there, as JSON text.
+        job_id: The ID of the wait, as `JobExecution.id` gives it.
+        since: When it began to wait.
+        expires_at: When it goes on without an answer; None is never.
+    """
+
+    execution: WorkflowExecution
+    name: str
+    payload: str
+    job_id: str
+    since: datetime
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitFilter:
+    """Which waits to list; None means all."""
+
+    name: str | None = None
+    run_id: str | None = None
+    workflow_name: str | None = None
+    caller_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitPage:
+    """A page of waits, the longest one first. `cursors[i]` continues a listing after `waits[i]`."""
+
+    waits: Sequence[PendingWait]
     cursors: Sequence[str]
     has_next: bool
 

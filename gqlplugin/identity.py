@@ -55,6 +55,19 @@ class AuthInvoker:
 
 
 @dataclass(frozen=True, slots=True)
+class RunGrant:
+    """What a run-scoped token lets its holder do, who is nobody known: read one run, and nothing else.
+
+    Attributes:
+        run_id: The run.
+        may_cancel: Whether the holder may also cancel it.
+    """
+
+    run_id: str
+    may_cancel: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class MachineUser:
     """A user that is not a person: its name, and what it may be told apart by."""
 

@@ -59,6 +59,13 @@ class Scope:
         for held in self._held.values():
             await held.commit()
 
+    def close_if_empty(self) -> bool:
+        """Close it where there is nothing to undo, which takes no `await`; whether there was nothing."""
+        if self._held:
+            return False
+        self._is_closed = True
+        return True
+
     async def close(self) -> None:
         """Undo what was not committed, and let go of everything."""
         self._is_closed = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from pydantic import ValidationError
@@ -18,6 +18,7 @@ from gqlplugin.errors import (
     UnsupportedError,
 )
 from gqlplugin.execution import ConcurrencyPolicy, RetryPolicy
+from gqlplugin.idempotency import keyed_field, refuse_client_key
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.job import WorkflowJob
 from gqlplugin.platform.base import Definitions, RunnableWorkflow, current_binding, current_job
@@ -117,13 +118,15 @@ class Workflow(Generic[I, O]):
             auth_invoker: The machine user the run runs as, from `auth.invoker(...)` or by its bare name. Without one
                 the run is anonymous.
             idempotency_key: At most 255 characters, the caller's own. The same key with the same arguments and invoker
-                answers with the same ID and starts nothing.
+                answers with the same ID and starts nothing. In a resolver it is by default one that follows from the
+                key that the client sent, if any.
             session: Of one of the app's databases: the start is written there, and made when that is committed.
 
         Raises:
             InvalidInputError: The arguments don't fit, or the machine user is unknown.
             FailedPreconditionError: A session was given in a job.
-            UnsupportedError: A session was given with an idempotency key, without an app, or of another database.
+            UnsupportedError: A session was given with an idempotency key, be it the client's, without an app, or of
+                another database.
             ForbiddenError: The workflow's `permission` refuses the caller.
             IdempotencyKeyReusedError: The key was used with other arguments.
             PlatformNotBoundError: No platform is bound here.
@@ -133,6 +136,24 @@ class Workflow(Generic[I, O]):
         if session is not None:
             return _start_with(session, self, arg, auth_invoker, idempotency_key)
         return await _start(self, arg, auth_invoker, idempotency_key)
+
+    async def trigger_many(self, args: Iterable[I], *, auth_invoker: AuthInvoker | str | None = None) -> list[str]:
+        """Start one run per argument, all of them or none, and return their IDs in the same order.
+
+        It is one transaction: after an error nothing was started. In a job it is durable, as `trigger` is.
+
+        Args:
+            args: What the main job takes, at most 1000 times.
+            auth_invoker: As for `trigger`, for all of them.
+
+        Raises:
+            InvalidInputError: One of the arguments doesn't fit, or there are too many.
+            ForbiddenError: The workflow's `permission` refuses the caller.
+            PlatformNotBoundError: No platform is bound here.
+            PlatformUnavailableError: The platform can't answer; nothing was started.
+            UnsupportedError: The platform can't start several at once, or the client sent an idempotency key.
+        """
+        return await _start_all(self, [self.encode_args(one) for one in args], auth_invoker)
 
     def encode_args(self, args: object) -> str:
         """The JSON text of arguments.
@@ -177,9 +198,31 @@ async def _start(
         _check_registered(workflow, binding.definitions)
     invoker = _resolve(binding.definitions, auth_invoker)
     workflow.check_permission(binding.user, invoker)
-    return await binding.platform.start_workflow(
-        workflow.name, arg, caller=binding.user, invoker=invoker, idempotency_key=idempotency_key
-    )
+    keyed = keyed_field.get() if idempotency_key is None else None
+    if keyed is None:
+        return await binding.platform.start_workflow(
+            workflow.name, arg, caller=binding.user, invoker=invoker, idempotency_key=idempotency_key
+        )
+    with keyed.start() as key:
+        return await binding.platform.start_workflow(
+            workflow.name, arg, caller=binding.user, invoker=invoker, idempotency_key=key
+        )
+
+
+async def _start_all(workflow: RunnableWorkflow, args: list[str], auth_invoker: AuthInvoker | str | None) -> list[str]:
+    runtime = current_job.get()
+    if runtime is not None:
+        _check_registered(workflow, runtime.definitions)
+        invoker = _resolve(runtime.definitions, auth_invoker)
+        workflow.check_permission(runtime.execution.caller, invoker)
+        return await runtime.start_workflows(workflow.name, args, invoker=invoker)
+    binding = current_binding()
+    if binding.definitions is not None:
+        _check_registered(workflow, binding.definitions)
+    invoker = _resolve(binding.definitions, auth_invoker)
+    workflow.check_permission(binding.user, invoker)
+    refuse_client_key(f"trigger_many of workflow {workflow.name!r}")
+    return await binding.platform.start_workflows(workflow.name, args, caller=binding.user, invoker=invoker)
 
 
 def _start_with(
@@ -199,6 +242,7 @@ def _start_with(
             "A trigger takes session= or idempotency_key=: a transaction commits once, so that "
             "there is nothing to ask for again."
         )
+    refuse_client_key(f"A start of workflow {workflow.name!r} with session=")
     binding = current_binding()
     definitions = binding.definitions
     if definitions is None:

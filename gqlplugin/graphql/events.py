@@ -12,6 +12,7 @@ from gqlplugin.codec import JsonCodec, NotJsonError
 from gqlplugin.errors import DefinitionError, GqlpluginError
 from gqlplugin.executor import ResolverError, ResolverExecutedArgs
 from gqlplugin.graphql.errors import INTERNAL
+from gqlplugin.idempotency import keyed_field
 from gqlplugin.identity import executor_user
 from gqlplugin.names import executor_of
 from gqlplugin.platform.base import Binding
@@ -53,8 +54,14 @@ class ResolverEvents:
         except (ValueError, NotJsonError):
             _logger.exception("The result of resolver %r can't be handed to executors", self._resolver.name)
             return
+        keyed = keyed_field.get()
         starts = [
-            binding.platform.start_workflow(name, arg, caller=executor_user(executor_of(name) or name))
+            binding.platform.start_workflow(
+                name,
+                arg,
+                caller=executor_user(executor_of(name) or name),
+                idempotency_key=None if keyed is None else keyed.key_of_event(binding.user.id, name, arg),
+            )
             for name in firings
         ]
         for name, answer in zip(firings, await asyncio.gather(*starts, return_exceptions=True), strict=True):

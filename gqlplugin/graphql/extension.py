@@ -7,15 +7,18 @@ from collections.abc import Callable, Collection, Iterator
 from threading import Lock
 from typing import Any
 
-from graphql import DocumentNode, GraphQLError, GraphQLSchema, OperationDefinitionNode, parse
+from graphql import DocumentNode, GraphQLError, GraphQLSchema, OperationDefinitionNode, OperationType, parse
 from graphql.validation import ASTValidationRule
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.schema import validate_document
 from strawberry.types import ExecutionResult, StreamExecutionResult
 
+from gqlplugin.errors import InvalidInputError
 from gqlplugin.graphql.errors import REFUSED_REQUESTS, as_graphql_error, public_errors
+from gqlplugin.graphql.grants import check_grant
+from gqlplugin.graphql.idempotent import DIRECTIVE, OperationKeys, find_keys, find_misplaced
 from gqlplugin.graphql.limits import Limits, check_query_length, find_exceeded, limit_rule
-from gqlplugin.identity import User
+from gqlplugin.identity import RunGrant, User
 from gqlplugin.platform.base import Binding, Definitions, Platform, bind, find_binding
 
 CONTEXT_KEY = "gqlplugin"
@@ -62,9 +65,11 @@ class WorkflowExtension(SchemaExtension):
         self.platform = platform
         self.user = user
         self.limits = limits
+        self._grant: RunGrant | None = None
         self._document: _Document | None = None
         self._is_valid = False
         self._is_streaming = False
+        self._keys: OperationKeys | None = None
 
     def on_operation(self) -> Iterator[None]:
         """Bind platform, app and caller while the operation runs; then turn its errors into what the client may see."""
@@ -77,12 +82,16 @@ class WorkflowExtension(SchemaExtension):
             if binding is None:
                 yield
             else:
+                self._grant = binding.grant
                 with bind(binding):
                     yield
         except REFUSED_REQUESTS:
             raise
         except Exception as error:
             raise self._public([as_graphql_error(error)])[0] from None
+        finally:
+            if self._keys is not None:
+                self._keys.leave()
         result = context.result
         if not self._is_streaming and result is not None and result.errors:
             result.errors = self._public(result.errors)
@@ -95,6 +104,10 @@ class WorkflowExtension(SchemaExtension):
             self._document = _documents.read(context.query, self.limits.max_tokens)
             context.graphql_document = self._document.node if self._document else None
         yield
+        if self._grant is not None and context.graphql_document is not None:
+            # here, where no other extension can say afterwards that the document is valid
+            name, schema = context._provided_operation_name, context.schema._schema  # noqa: SLF001 - not public
+            check_grant(self._grant, context.graphql_document, name, schema)
 
     def on_validate(self) -> Iterator[None]:
         """Check the limits, then the rules, or take both from the cache."""
@@ -108,6 +121,8 @@ class WorkflowExtension(SchemaExtension):
             if document.is_ambiguous and context._provided_operation_name is None:  # noqa: SLF001 - not public
                 errors = [*errors, _which_operation()]
             context.pre_execution_errors = list(errors)
+            if document.mutates and not errors:
+                self._enter_keys(document)
         yield
         self._is_valid = not context.pre_execution_errors
 
@@ -117,6 +132,22 @@ class WorkflowExtension(SchemaExtension):
         if isinstance(result, ExecutionResult) and result.errors:
             result.errors = self._public(result.errors)
         yield
+
+    def get_results(self) -> dict[str, Any]:
+        """What the response's `extensions` say of idempotency keys."""
+        return {} if self._keys is None else {"idempotency": self._keys.report()}
+
+    def _enter_keys(self, document: _Document) -> None:
+        binding = find_binding()
+        user = binding.user if binding is not None else User()
+        try:
+            keys = find_keys(self.execution_context, user, may_have_directive=document.may_be_keyed)
+        except InvalidInputError as error:
+            self.execution_context.pre_execution_errors = [as_graphql_error(error)]
+            return
+        if keys is not None:
+            keys.enter()
+            self._keys = keys
 
     def _binding(self) -> Binding | None:
         context = self.execution_context.context
@@ -140,7 +171,10 @@ class _Document:
 
     def __init__(self, node: DocumentNode) -> None:
         self.node = node
-        self.is_ambiguous = sum(isinstance(one, OperationDefinitionNode) for one in node.definitions) > 1
+        operations = [one for one in node.definitions if isinstance(one, OperationDefinitionNode)]
+        self.is_ambiguous = len(operations) > 1
+        self.mutates = any(one.operation is OperationType.MUTATION for one in operations)
+        self.may_be_keyed = node.loc is None or DIRECTIVE in node.loc.source.body
         self._verdicts: dict[tuple[GraphQLSchema, Rules, Limits], list[GraphQLError]] = {}
 
     def errors_for(self, schema: GraphQLSchema, rules: Rules, limits: Limits) -> list[GraphQLError]:
@@ -151,6 +185,8 @@ class _Document:
             errors = find_exceeded(self.node, limits)
             if rules and not errors:
                 errors = validate_document(schema, self.node, rules)
+            if self.may_be_keyed and not errors:
+                errors = find_misplaced(self.node, schema)
             if len(self._verdicts) >= MAX_VERDICTS:
                 self._verdicts.clear()
             self._verdicts[key] = errors

@@ -17,6 +17,7 @@ from strawberry.types.field import StrawberryField
 from gqlplugin.codec import describe
 from gqlplugin.errors import FieldProblem, InvalidInputError, PlatformNotBoundError
 from gqlplugin.graphql.events import ResolverEvents
+from gqlplugin.graphql.idempotent import OWN_KEY, enter_field, leave_field
 from gqlplugin.graphql.types import Argument, Converter, annotation_of, converter_of
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.models.fields import ModelField, arguments_of, fields_of, locate, reads_json_models
@@ -60,6 +61,7 @@ def resolver_field(resolver: Resolver[Any, Any]) -> StrawberryField:
         description=resolver.description,
         permission_classes=list(resolver.permission_classes),
         deprecation_reason=resolver.deprecation_reason,
+        metadata={OWN_KEY: True},
     )
     field = cast(StrawberryField, made)  # Strawberry's own annotation is that of the result, for type checkers
     for argument, one in zip(field.arguments, arguments, strict=True):
@@ -104,21 +106,28 @@ def _function(
         env = _NO_ENV if definitions is None else definitions.env
         context = ResolverContext(value, user, invoker_in(definitions), env, info)
         scope = Scope()
+        keyed = enter_field(info)
         try:
-            with enter_scope(scope):
-                if is_async:
-                    returned = await body(context)
-                else:
-                    returned = await to_thread.run_sync(partial(body, context), abandon_on_cancel=True)
-            result = output.coerced(returned)
-            await scope.commit()
-        except Exception as error:
-            await scope.close()
-            await events.failed(binding, error)
-            raise
+            try:
+                with enter_scope(scope):
+                    if is_async:
+                        returned = await body(context)
+                    else:
+                        returned = await to_thread.run_sync(partial(body, context), abandon_on_cancel=True)
+                result = output.coerced(returned)
+                if not scope.is_empty:
+                    await scope.commit()
+            except Exception as error:
+                await scope.close()
+                await events.failed(binding, error)
+                raise
+            finally:
+                if not scope.close_if_empty():
+                    await scope.close()
+            await events.succeeded(binding, result)
         finally:
-            await scope.close()
-        await events.succeeded(binding, result)
+            if keyed is not None:
+                leave_field(keyed)
         return output.shown(result)
 
     return resolve

@@ -150,4 +150,4 @@ def _as_refused(error: Exception) -> RefusedRequestError:  # noqa: PLR0911 - one
             return RefusedRequestError(500, internal_error(error, "the request"), "Internal error")
 
 
-_STATUS = {"FORBIDDEN": 403, "PLATFORM_UNAVAILABLE": 503}
+_STATUS = {"AUTHENTICATION_UNAVAILABLE": 503, "FORBIDDEN": 403, "PLATFORM_UNAVAILABLE": 503}

@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 from gqlplugin.errors import ForbiddenError, UnauthenticatedError
 from gqlplugin.execution import ExecutionFilter, WorkflowExecution
 from gqlplugin.identity import User, is_executor_user
+from gqlplugin.platform.base import Binding
 
 T = TypeVar("T")
 
@@ -25,6 +26,10 @@ class RunPolicy(Protocol):
 
     def may_resume(self, user: User, run: WorkflowExecution) -> bool | Awaitable[bool]:
         """Whether the caller, who may see the run, may resume it."""
+        ...
+
+    def may_cancel(self, user: User, run: WorkflowExecution) -> bool | Awaitable[bool]:
+        """Whether the caller, who may see the run, may cancel it."""
         ...
 
     def listing(self, user: User) -> ExecutionFilter | Awaitable[ExecutionFilter]:
@@ -71,6 +76,10 @@ class CallerPolicy:
         """The same as for seeing it."""
         return self.may_see(user, run)
 
+    def may_cancel(self, user: User, run: WorkflowExecution) -> bool:
+        """The same as for seeing it."""
+        return self.may_see(user, run)
+
     def listing(self, user: User) -> ExecutionFilter:
         """The caller's own runs; those of everybody for operators.
 
@@ -96,6 +105,20 @@ class CallerPolicy:
         if isawaitable(answer):  # which is true whatever it would answer
             raise TypeError("CallerPolicy(operators=) takes a plain function: write a policy of your own to await.")
         return bool(answer)
+
+
+async def may_see(policy: RunPolicy, binding: Binding, run: WorkflowExecution) -> bool:
+    """Whether the caller of an operation may see a run: with a grant that run alone, whatever the policy says."""
+    if binding.grant is not None:
+        return binding.grant.run_id == run.id
+    return await decided(policy.may_see(binding.user, run))
+
+
+async def may_cancel(policy: RunPolicy, binding: Binding, run: WorkflowExecution) -> bool:
+    """Whether the caller of an operation, who may see the run, may cancel it."""
+    if binding.grant is not None:
+        return binding.grant.may_cancel and binding.grant.run_id == run.id
+    return await decided(policy.may_cancel(binding.user, run))
 
 
 async def decided(answer: T | Awaitable[T]) -> T:

@@ -25,7 +25,8 @@ from gqlplugin.errors import (
 from gqlplugin.execution import ExecutionFilter, ExecutionStatus, WorkflowExecution
 from gqlplugin.graphql.connections import After, First, check_first, page_info
 from gqlplugin.graphql.executors import ExecutorJob
-from gqlplugin.graphql.policy import RunPolicy, decided
+from gqlplugin.graphql.grants import FOR_READING
+from gqlplugin.graphql.policy import RunPolicy, decided, may_see
 from gqlplugin.graphql.types import output_annotation, output_converter
 from gqlplugin.graphql.workflow_run import WorkflowJobRun, WorkflowRun, shown
 from gqlplugin.names import executor_of, pascal_case
@@ -96,7 +97,7 @@ class Runs:
             return await self._page(ExecutionFilter(workflow_name=workflow_name, status=status), first, after)
 
         return [
-            strawberry.field(workflow_run, description="A run by its ID."),
+            strawberry.field(workflow_run, description="A run by its ID.", metadata=FOR_READING),
             strawberry.field(workflow_runs, description="The runs that the caller may list, newest first."),
         ]
 
@@ -122,7 +123,7 @@ class Runs:
             except NotFoundError:
                 pass  # answered below, exactly as for a run that the caller may not see
             else:
-                if await decided(self._policy.may_see(binding.user, run)):
+                if await may_see(self._policy, binding, run):
                     return run
         raise NotFoundError("There is no such workflow run.")
 

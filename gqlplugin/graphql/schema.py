@@ -22,6 +22,7 @@ from gqlplugin.errors import DefinitionError
 from gqlplugin.graphql.execute import problems_with
 from gqlplugin.graphql.executors import Executors
 from gqlplugin.graphql.extension import WorkflowExtension
+from gqlplugin.graphql.idempotent import idempotent
 from gqlplugin.graphql.limits import Limits
 from gqlplugin.graphql.policy import CallerPolicy, RunPolicy
 from gqlplugin.graphql.runs import Runs, typed_values
@@ -36,6 +37,10 @@ Extension = type[SchemaExtension] | Callable[[], SchemaExtension]
 
 class WorkflowSchema(strawberry.Schema):
     """A Strawberry schema whose errors are logged once, by `WorkflowExtension`, and not by Strawberry as well."""
+
+    def get_extensions(self, sync: bool = False) -> list[SchemaExtension]:  # noqa: ARG002 - Strawberry's own
+        """Those of the schema, without Strawberry's for directives: our directive needs no hook around every field."""
+        return [one if isinstance(one, SchemaExtension) else one() for one in self.extensions]
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         """Leave the errors to the extension."""
@@ -91,6 +96,7 @@ def create_schema(
             _root("Mutation", mutation, mutations, app, config),
             subscription,
             types=[*types, *(runs.types() if runs else ())],
+            directives=[idempotent],
             extensions=[partial(WorkflowExtension, app, platform, limits=limits), *extensions],
             config=replace(config, scalar_map={**SCALAR_MAP, **config.scalar_map}),
         )

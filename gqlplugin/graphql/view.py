@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import strawberry
 from cross_web import AsyncHTTPRequestAdapter, StarletteRequestAdapter
 from pydantic_core import to_json
-from starlette.requests import ClientDisconnect, HTTPConnection, Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from strawberry.asgi import GraphQL
 from strawberry.http import GraphQLHTTPResponse, GraphQLRequestData
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types import ExecutionResult
+from strawberry.types.unset import UNSET, UnsetType
 
 from gqlplugin.app import App
+from gqlplugin.authentication.callers import Callers, Verifier
+from gqlplugin.authentication.request import Authenticate, Authenticated, AuthRequest
 from gqlplugin.errors import GqlpluginError, UnauthenticatedError
+from gqlplugin.graphql.errors import internal_error
+from gqlplugin.graphql.expiry import expire_at, may_expire, send_response
 from gqlplugin.graphql.extension import CONTEXT_KEY
 from gqlplugin.graphql.http import (
     JSON,
@@ -38,8 +44,8 @@ from gqlplugin.platform.base import Binding, Platform
 
 _MAX_LENGTH_DIGITS = 18  # Python reads no more than some thousands
 
-Authenticate = Callable[[HTTPConnection], User | Awaitable[User]]
-"""Tells the caller of a request or WebSocket; raises `UnauthenticatedError` to refuse it."""
+_MAX_REASON_BYTES = 123  # RFC 6455, section 5.5: a close frame has room for no more
+_ANONYMOUS = Authenticated(User())
 
 
 class GraphQLApp(GraphQL[dict[str, Any], None]):
@@ -53,7 +59,8 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
         schema: One that has a `WorkflowExtension`, such as from `create_schema`.
         app: What resolvers find workflows and machine users in.
         platform: Where they start workflows.
-        authenticate: Tells the caller; anonymous by default.
+        authenticate: Tells the caller; anonymous by default. For a WebSocket it is asked when `connection_init` comes.
+        verifiers: Know the tokens that the app issues itself.
         debug: Serve GraphiQL, and queries by GET.
         max_body_bytes: Longest body that is read.
         allowed_origins: Origins of web pages that may open a WebSocket, besides the endpoint's own.
@@ -66,6 +73,7 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
         platform: Platform,
         *,
         authenticate: Authenticate | None = None,
+        verifiers: Sequence[Verifier] = (),
         debug: bool = False,
         max_body_bytes: int = Limits().max_body_bytes,
         allowed_origins: Sequence[str] = (),
@@ -79,7 +87,7 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
         )
         self.app = app
         self.platform = platform
-        self.authenticate = authenticate
+        self._callers = Callers(authenticate, *verifiers)
         self.max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,15 +103,17 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
             return
         except Exception as error:
             response = refusal(request.headers.get("accept", ""), error)
-        await response(scope, receive, send)
+        await send_response(response, scope, receive, send)
 
     async def _serve_websocket(self, websocket: WebSocket) -> None:
         try:
-            await self.run(websocket)
-        except UnauthenticatedError as error:
-            await websocket.close(4401, error.message)
+            async with may_expire(websocket):
+                await self.run(websocket)
         except GqlpluginError as error:
-            await websocket.close(4403, error.message)
+            await _close(websocket, _close_code(error), error.message)
+        except Exception as error:
+            internal_error(error, "a WebSocket")
+            await _close(websocket, 4500, "Internal error")
 
     def _wants_ide(self, request: Request) -> bool:
         return self.graphql_ide is not None and self.should_render_graphql_ide(StarletteRequestAdapter(request))
@@ -137,15 +147,23 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> dict[str, Any]:
         """What resolvers find in `info.context`: `request`, `response` and `user`."""
-        user = self.authenticate(request) if self.authenticate else User()
-        if not isinstance(user, User):
-            user = await user
-        return {
-            "request": request,
-            "response": response,
-            "user": user,
-            CONTEXT_KEY: Binding(self.platform, self.app, user),
-        }
+        context = {"request": request, "response": response}
+        if not isinstance(request, WebSocket):  # whose caller is known when `connection_init` has come
+            await self._identify(context, AuthRequest(request.scope) if self._callers.are_known else None)
+        return context
+
+    async def on_ws_connect(self, context: dict[str, Any]) -> UnsetType:
+        """Find out who has sent `connection_init`, and does all that comes after it."""
+        await self._identify(context, AuthRequest(context["request"].scope, context["connection_params"]))
+        return UNSET
+
+    async def _identify(self, context: dict[str, Any], request: AuthRequest | None) -> None:
+        caller = _ANONYMOUS
+        if request is not None:
+            caller = await self._callers.of(request)
+            expire_at(request.scope, caller.expires_at)
+        context["user"] = caller.user
+        context[CONTEXT_KEY] = Binding(self.platform, self.app, caller.user, caller.grant)
 
     async def get_sub_response(self, request: Request | WebSocket) -> Response:
         """What resolvers set headers and status on; its media type is the one the client gets."""
@@ -180,3 +198,17 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
         response = Response(to_json(response_data), status, media_type=media_type, background=sub_response.background)
         response.raw_headers.extend(sub_response.raw_headers)
         return response
+
+
+def _close_code(error: GqlpluginError) -> int:
+    """How a WebSocket is closed; 1013 is "try again later", which clients do."""
+    if isinstance(error, UnauthenticatedError):
+        return 4401
+    return 1013 if error.retryable else 4403
+
+
+async def _close(websocket: WebSocket, code: int, reason: str) -> None:
+    """Close what may be closed already."""
+    if WebSocketState.DISCONNECTED not in (websocket.client_state, websocket.application_state):
+        with suppress(WebSocketDisconnect):
+            await websocket.close(code, reason.encode()[:_MAX_REASON_BYTES].decode(errors="ignore"))

@@ -6,10 +6,11 @@ here.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Protocol, Self, TypeVar
 
 from gqlplugin.errors import PlatformNotBoundError
@@ -19,9 +20,11 @@ from gqlplugin.execution import (
     ExecutionPage,
     JobExecution,
     RetryPolicy,
+    WaitFilter,
+    WaitPage,
     WorkflowExecution,
 )
-from gqlplugin.identity import AuthInvoker, MachineUser, User
+from gqlplugin.identity import AuthInvoker, MachineUser, RunGrant, User
 from gqlplugin.schedule import Schedule
 
 R = TypeVar("R")
@@ -86,6 +89,11 @@ class Definitions(Protocol):
     def workflows(self) -> Mapping[str, RunnableWorkflow]: ...
     @property
     def jobs(self) -> Mapping[str, RunnableJob]: ...
+    @property
+    def wait_points(self) -> Mapping[str, object]:
+        """Where runs may wait, by name."""
+        ...
+
     @property
     def env(self) -> Mapping[str, EnvValue]: ...
     @property
@@ -178,6 +186,24 @@ class Platform(Protocol):
         """
         ...
 
+    async def start_workflows(
+        self, name: str, args: Sequence[str], *, caller: User, invoker: AuthInvoker | None = None
+    ) -> list[str]:
+        """Start one run per argument, all of them or none, and return their IDs in the same order.
+
+        Args:
+            name: The workflow's name.
+            args: JSON texts.
+            caller: Who asks for it.
+            invoker: The machine user they run as; None is anonymous.
+
+        Raises:
+            NotFoundError: There is no such workflow.
+            InvalidInputError: An argument is not JSON or too large, or there are more than 1000.
+            UnsupportedError: The platform can't start several at once.
+        """
+        ...
+
     async def get_execution(self, run_id: str) -> WorkflowExecution:
         """A run by its ID.
 
@@ -207,16 +233,56 @@ class Platform(Protocol):
         ...
 
     async def resume(self, run_id: str) -> None:
-        """Run a failed run again under its ID; its finished jobs answer from the record.
+        """Run a failed or canceled run again under its ID; its finished jobs answer from the record.
 
         Raises:
             NotFoundError: There is no such run.
-            FailedPreconditionError: It is not FAILED.
+            FailedPreconditionError: It is neither FAILED nor CANCELED.
+        """
+        ...
+
+    async def cancel(self, run_id: str) -> None:
+        """End a run that has not ended: at once unless it is RUNNING, else its jobs are told to stop.
+
+        A running job gets `asyncio.CancelledError`, and may clean up. One that returns all the same has succeeded.
+
+        Raises:
+            NotFoundError: There is no such run.
+            FailedPreconditionError: It has ended.
+            UnsupportedError: The platform can't cancel runs.
+        """
+        ...
+
+    async def resolve(self, run_id: str, wait_point: str, result: str, *, job_id: str | None = None) -> None:
+        """Answer a run that waits; it goes on with the answer. Of several answers at once, one is taken.
+
+        Args:
+            run_id: The run.
+            wait_point: What it waits at.
+            result: JSON text.
+            job_id: The wait that is meant, from `list_waits`: another one is not answered.
+
+        Raises:
+            NotFoundError: There is no such run.
+            InvalidInputError: The result is not JSON, or too large.
+            FailedPreconditionError: It does not wait there, or no longer.
+            UnsupportedError: The platform has no wait points.
+        """
+        ...
+
+    async def list_waits(self, where: WaitFilter, *, first: int, after: str | None = None) -> WaitPage:
+        """A page of the runs that wait, the longest wait first.
+
+        Raises:
+            InvalidInputError: `after` is not a cursor of this listing, or `first` is not from 1 to 1000.
+            UnsupportedError: The platform has no wait points.
         """
         ...
 
     def watch(self, run_id: str) -> AsyncIterator[WorkflowExecution]:
-        """The run as it is, then again after every change, until it has ended.
+        """The run as it is, then again after every change of it or of its jobs, until it has ended.
+
+        It may come again unchanged.
 
         Raises:
             NotFoundError: There is no such run.
@@ -243,6 +309,22 @@ class JobRuntime(Protocol):
         """Start another run, once: a replay answers from the record."""
         ...
 
+    async def start_workflows(self, name: str, args: Sequence[str], *, invoker: AuthInvoker | None) -> list[str]:
+        """Start several runs, once."""
+        ...
+
+    async def wait(self, wait_point: str, payload: str, timeout: timedelta | None) -> str:
+        """Wait at a wait point for its result; the run is put away for as long.
+
+        Raises:
+            WaitTimedOutError: The time is over.
+        """
+        ...
+
+    async def once(self, effect: str, arg: str, call: Callable[[], Awaitable[None]]) -> None:
+        """Do something else to the world, once: a replay leaves it out."""
+        ...
+
     async def run_sync(self, call: Callable[[], R]) -> R:
         """Run a call that blocks in a thread."""
         ...
@@ -258,11 +340,12 @@ class JobRuntime(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """Where a trigger goes, and who is calling."""
+    """Where a trigger goes, and who is calling. With a grant, the caller may do what it says and nothing else."""
 
     platform: Platform
     definitions: Definitions | None = None
     user: User = field(default_factory=User)
+    grant: RunGrant | None = None
 
 
 _binding: ContextVar[Binding | None] = ContextVar("gqlplugin_binding", default=None)

@@ -8,15 +8,27 @@ from datetime import datetime
 
 from gqlplugin.execution import ExecutionError, JobExecution, JobStatus, by_place
 
+_WAIT = "wait:"
+
 
 def started_name(workflow_name: str) -> str:
     """The name under which a started workflow is recorded; no job can have it."""
     return f"workflow:{workflow_name}"
 
 
-def is_started_workflow(job: JobExecution) -> bool:
-    """Whether a record stands for a workflow that a job started, not for a job."""
-    return job.name.startswith("workflow:")
+def wait_name(wait_point: str) -> str:
+    """The name under which a wait at a wait point is recorded; no job can have it."""
+    return f"{_WAIT}{wait_point}"
+
+
+def effect_name(effect: str) -> str:
+    """The name under which something else that a job did once is recorded; no job can have it."""
+    return f"effect:{effect}"
+
+
+def is_hidden(job: JobExecution) -> bool:
+    """Whether a record stands for a workflow that a job started, or another effect, and not for a job or a wait."""
+    return job.name.startswith(("workflow:", "effect:"))
 
 
 def to_run_again(record: Iterable[JobExecution]) -> list[str]:
@@ -42,14 +54,16 @@ def shown(record: Sequence[JobExecution]) -> list[JobExecution]:
     """The jobs of a record as a caller sees them.
 
     The starts of other workflows are left out, and a running job that waits for one it triggered is SUSPEND. One whose
-    caller has ended was given up by it, under a time limit perhaps.
+    caller has ended was given up by it, under a time limit perhaps. A wait is shown under its wait point's name.
     """
     ends = {job.place: job.finished_at for job in record if job.status.is_final}
-    waiting = {job.place.rpartition(".")[0] for job in record if job.status is JobStatus.RUNNING}
-    return [_shown(job, waiting, ends) for job in record if not is_started_workflow(job)]
+    waiting = {job.place.rpartition(".")[0] for job in record if not job.status.is_final}
+    return [_shown(job, waiting, ends) for job in record if not is_hidden(job)]
 
 
 def _shown(job: JobExecution, waiting: Collection[str], ends: Mapping[str, datetime | None]) -> JobExecution:
+    if job.name.startswith(_WAIT):
+        return replace(job, name=job.name.removeprefix(_WAIT), is_wait_point=True)
     if job.status is not JobStatus.RUNNING:
         return job
     if (caller := job.place.rpartition(".")[0]) in ends:

@@ -18,7 +18,9 @@ from tests.contract.served import ServedPlatform
 
 CAPABILITIES = {
     "attempts": "tell how often a run was tried",
+    "batches": "start several runs in one transaction",
     "callers": "keep who started a run, tell the jobs, and list by it",
+    "cancel": "end a run before its end",
     "concurrency": "limit how many runs of a workflow execute at once",
     "depth": "tell how many workflows triggered each other down to a run",
     "errors": "tell the code and the message of a failure",
@@ -30,6 +32,7 @@ CAPABILITIES = {
     "logs": "keep what jobs log",
     "progress": "keep what jobs say of their progress",
     "retry": "try a failed run again by itself",
+    "wait-points": "put a run away until somebody answers it",
 }
 
 
@@ -45,13 +48,18 @@ CANDIDATES = {
     "embedded": Candidate(lambda directory: EmbeddedPlatform(directory / "runs.sqlite")),
     "memory": Candidate(lambda _: MemoryPlatform()),
     # to gqlplugin's own server nothing gets lost; the bare contract has no words for what is named here
-    "tailor": Candidate(lambda directory: ServedPlatform(directory, extensions=True)),
+    "tailor": Candidate(
+        lambda directory: ServedPlatform(directory, extensions=True),
+        lacks=frozenset({"batches", "cancel", "wait-points"}),
+    ),
     "tailor-bare": Candidate(
         lambda directory: ServedPlatform(directory, extensions=False),
         lacks=frozenset(
             {
                 "attempts",
+                "batches",
                 "callers",
+                "cancel",
                 "depth",
                 "errors",
                 "executors",
@@ -60,6 +68,7 @@ CANDIDATES = {
                 "inputs",
                 "jobs-by-id",
                 "progress",
+                "wait-points",
             }
         ),
     ),

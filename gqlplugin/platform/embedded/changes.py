@@ -1,46 +1,185 @@
-"""Noticing that runs have changed: at once within this process, within 100 ms from another."""
+"""Noticing that runs have changed: at once within this process, within 100 ms from another.
+
+All who watch a run share its reads. When it can't be told which runs a commit touched, as with one of another process,
+one query tells which of those that are watched look different.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator
+import sqlite3
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
+from typing import Any
+
+from gqlplugin.errors import PlatformUnavailableError
+from gqlplugin.execution import WorkflowExecution
+from gqlplugin.platform.embedded.database import unavailable
+from gqlplugin.platform.embedded.rows import is_storable
+
+_RUNS_PER_QUERY = 500
+_PAUSE_SECONDS = 0.02
+
+Mark = tuple[Any, ...]
+"""What a run and its jobs look like: it differs when one of them has changed."""
 
 
 class Changes:
-    """Tells those who wait for a run that it may have changed.
+    """Tells those who watch runs that these may have changed.
 
-    Attributes:
-        closed: Whether the journal is being closed, so that nobody need wait any longer.
+    Args:
+        read_marks: Reads what runs look like.
     """
 
-    def __init__(self) -> None:
-        self.closed = False
-        self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+    def __init__(self, read_marks: Callable[[Sequence[str]], Awaitable[Mapping[str, Mark]]]) -> None:
+        self._read_marks = read_marks
+        self._closed = False
+        self._watched: dict[str, Watched] = {}
+        self._is_unclear = False
+        self._checking: asyncio.Task[None] | None = None
 
     @contextmanager
-    def of(self, run_id: str) -> Iterator[asyncio.Event]:
-        """An event that is set whenever the run may have changed."""
-        event = asyncio.Event()
-        self._waiting[run_id].add(event)
+    def of(self, run_id: str, read: Callable[[], Awaitable[WorkflowExecution]]) -> Iterator[Watched]:
+        """A run, while it is watched; `read` reads it, for all who watch it."""
+        watched = self._watched.get(run_id)
+        if watched is None:
+            watched = self._watched[run_id] = Watched(read)
+            watched.closed = self._closed
+        watched.watchers += 1
         try:
-            yield event
+            yield watched
         finally:
-            self._waiting[run_id].discard(event)
-            if not self._waiting[run_id]:
-                del self._waiting[run_id]
+            watched.watchers -= 1
+            if not watched.watchers:
+                del self._watched[run_id]
 
     def close(self) -> None:
         """There will be no more changes to be told of: wake everybody up."""
-        self.closed = True
-        self.tell()
+        self._closed = True
+        if self._checking is not None:
+            self._checking.cancel()
+        for watched in self._watched.values():
+            watched.closed = True
+            watched.change()
 
     def tell(self, touched: Callable[[], Collection[str] | None] = lambda: None) -> None:
-        """Some runs may have changed: those that `touched` names when somebody waits, or any."""
-        if not self._waiting:
+        """Some runs have changed: those that `touched` names when somebody watches, or any."""
+        if not self._watched or self._closed:
             return
         run_ids = touched()
-        for run_id in list(self._waiting) if run_ids is None else run_ids:
-            for event in self._waiting.get(run_id, ()):
-                event.set()
+        if run_ids is None:
+            self._is_unclear = True
+            if self._checking is None:
+                self._checking = asyncio.get_running_loop().create_task(self._check())
+            return
+        for run_id in run_ids:
+            if run_id in self._watched:
+                self._watched[run_id].change()
+
+    async def _check(self) -> None:
+        """Find out which runs have changed; again for what came meanwhile, but not in one go."""
+        try:
+            while self._is_unclear and self._watched:
+                self._is_unclear = False
+                await self._compare()
+                await asyncio.sleep(_PAUSE_SECONDS)
+        finally:
+            self._checking = None
+
+    async def _compare(self) -> None:
+        run_ids = list(self._watched)
+        try:
+            marks = await self._read_marks(run_ids)
+        except PlatformUnavailableError:
+            marks = {}  # whoever watches meets the same, and is told
+        for run_id in run_ids:
+            watched, mark = self._watched.get(run_id), marks.get(run_id)
+            if watched is not None and (mark is None or mark != watched.mark):
+                watched.mark = mark
+                watched.change()
+
+
+class Watched:
+    """A run that is watched. Its reads have numbers, and one begins when the one before has ended.
+
+    Attributes:
+        watchers: How many watch it.
+        mark: What it looked like when that was last compared.
+        closed: Whether there will be no more changes.
+    """
+
+    def __init__(self, read: Callable[[], Awaitable[WorkflowExecution]]) -> None:
+        self.watchers = 0
+        self.mark: Mark | None = None
+        self.closed = False
+        self._read = read
+        self._begun = 0
+        self._wanted = 0
+        self._answer: tuple[int, WorkflowExecution | Exception] | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._turn = asyncio.Event()
+
+    def change(self) -> None:
+        """It may have changed: what was read so far, and what is being read, is too old."""
+        self._wanted = self._begun + 1
+        self._turn.set()
+        self._turn = asyncio.Event()
+
+    async def now(self) -> tuple[int, WorkflowExecution]:
+        """The run by a read that begins from now on, and the number of that read."""
+        return await self._from(self._begun + 1)
+
+    async def next(self, after: int) -> tuple[int, WorkflowExecution]:
+        """The run once it has changed since the read of this number.
+
+        Raises:
+            PlatformUnavailableError: There will be no more changes, or the journal can't be read.
+        """
+        while self._wanted <= after and not self.closed:
+            await self._turn.wait()
+        if self.closed:
+            raise unavailable()
+        return await self._from(self._wanted)
+
+    async def _from(self, number: int) -> tuple[int, WorkflowExecution]:
+        while self._answer is None or self._answer[0] < number:
+            if self._reading is None:
+                self._begun += 1
+                self._reading = asyncio.get_running_loop().create_task(self._look(self._begun))
+            await asyncio.shield(self._reading)
+        begun, answer = self._answer
+        if isinstance(answer, Exception):
+            raise copy(answer)  # each watcher's own, as raising it adds its traceback
+        return begun, answer
+
+    async def _look(self, number: int) -> None:
+        try:
+            self._answer = number, await self._read()
+        except Exception as error:
+            self._answer = number, error
+        finally:
+            self._reading = None
+
+
+def find_marks(connection: sqlite3.Connection, run_ids: Sequence[str]) -> Mapping[str, Mark]:
+    """What runs look like; one that isn't there is left out."""
+    marks: dict[str, Mark] = {}
+    ids = list(filter(is_storable, run_ids))
+    for begin in range(0, len(ids), _RUNS_PER_QUERY):
+        part = ids[begin : begin + _RUNS_PER_QUERY]
+        among = f"({', '.join('?' * len(part))})"
+        for row in connection.execute(f"{_RUNS} {among}", part):
+            marks[row[0]] = row
+        # what has ended stays as it is, until it is forgotten
+        for query in (f"{_ENDED} {among} GROUP BY run_id", f"{_GOING_ON} {among}"):
+            for row in connection.execute(query, part):
+                marks[row[0]] = (*marks.get(row[0], ()), *row)
+    return marks
+
+
+_RUNS = "SELECT id, status, attempt, started_at, finished_at FROM run WHERE id IN"
+_ENDED = "SELECT run_id, count(*), max(finished_at) FROM job WHERE run_id IN"
+_GOING_ON = (
+    "SELECT run_id, place, status, started_at, length(logs), progress FROM job WHERE finished_at IS NULL AND run_id IN"
+)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from gqlplugin.errors import FailedPreconditionError, NotFoundError
-from gqlplugin.execution import ExecutionStatus, JobExecution, WorkflowExecution
-from gqlplugin.platform.embedded.reader import find_jobs, find_run
-from gqlplugin.platform.embedded.rows import from_microseconds, state_row, to_microseconds
-from gqlplugin.platform.embedded.writer import put_state
+from gqlplugin.errors import FailedPreconditionError, WaitTimedOutError
+from gqlplugin.execution import ExecutionError, ExecutionStatus, JobExecution, JobStatus, WorkflowExecution
+from gqlplugin.platform.embedded.reader import existing_run, find_jobs, find_run
+from gqlplugin.platform.embedded.rows import from_microseconds, job_row, to_microseconds
+from gqlplugin.platform.embedded.writer import put_job
+from gqlplugin.platform.record import to_run_again
+from gqlplugin.platform.replay import MAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,24 +99,47 @@ def count_due(connection: sqlite3.Connection) -> Mapping[str, int]:
     return dict(counts.fetchall())
 
 
-def begin_again(connection: sqlite3.Connection, run: WorkflowExecution, forgotten: Collection[str]) -> None:
-    """Note that a failed run runs again, and forget the failures that ended it."""
-    put_state(connection, state_row(run, ExecutionStatus.RUNNING))
-    connection.executemany("DELETE FROM job WHERE run_id = ? AND place = ?", [(run.id, place) for place in forgotten])
+def begin_again(connection: sqlite3.Connection, found: DueRun, now: datetime) -> DueRun | None:
+    """Note that a run that failed, was canceled or waited runs again; None when it is no longer due.
+
+    Of a run that ended, the failures that ended it are forgotten; of one that waited in vain, the wait is over.
+    """
+    run, record = found.run, dict(found.record)
+    changed = connection.execute(
+        "UPDATE run SET status = ?, error = NULL, due_at = NULL, finished_at = NULL WHERE id = ? AND status = ?",
+        (ExecutionStatus.RUNNING.value, run.id, run.status.value),
+    )
+    if changed.rowcount == 0:
+        return None
+    if run.status is ExecutionStatus.WAITING:
+        record |= {job.place: _expired(job, now) for job in record.values() if job.status is JobStatus.WAITING}
+        for job in record.values():
+            if job.finished_at == now:
+                put_job(connection, job_row(job))
+    elif (main := record.get(MAIN)) is not None and main.status.is_final:
+        for place in to_run_again(record.values()):
+            connection.execute("DELETE FROM job WHERE run_id = ? AND place = ?", (run.id, place))
+            del record[place]
+    return DueRun(run, record)
+
+
+def _expired(wait: JobExecution, now: datetime) -> JobExecution:
+    wait_point = wait.stacked_name.rpartition("/")[2]
+    error = ExecutionError(WaitTimedOutError.code, f"Nobody resolved wait point {wait_point!r} in time.")
+    return replace(wait, status=JobStatus.FAILED, error=error, finished_at=now)
 
 
 def resume(connection: sqlite3.Connection, run_id: str, now: datetime) -> None:
-    """Make a failed run due again.
+    """Make a run that has ended without a result due again.
 
     Raises:
         NotFoundError: There is no such run.
-        FailedPreconditionError: It is not FAILED.
+        FailedPreconditionError: It is neither FAILED nor CANCELED.
     """
-    run = find_run(connection, run_id)
-    if run is None:
-        raise NotFoundError(f"There is no run {run_id!r}.")
-    if run.status is not ExecutionStatus.FAILED:
-        raise FailedPreconditionError(f"Run {run_id!r} is {run.status}; only a FAILED run can be resumed.")
+    run = existing_run(connection, run_id)
+    if not run.status.is_resumable:
+        raise FailedPreconditionError(f"Run {run_id!r} is {run.status}; only a FAILED or CANCELED run can be resumed.")
+    connection.execute("DELETE FROM cancel_request WHERE run_id = ?", (run_id,))
     connection.execute(
         "UPDATE run SET status = ?, error = NULL, finished_at = NULL, attempt = 0, due_at = ? WHERE id = ?",
         (ExecutionStatus.PENDING_RESUME.value, to_microseconds(now), run_id),

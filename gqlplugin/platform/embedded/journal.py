@@ -6,10 +6,11 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Self
 
 from gqlplugin.errors import PlatformUnavailableError
-from gqlplugin.platform.embedded.changes import Changes
+from gqlplugin.platform.embedded.changes import Changes, find_marks
 from gqlplugin.platform.embedded.database import MEMORY, open_writer
 from gqlplugin.platform.embedded.reader import PooledReader, Reader, WriterReader
 from gqlplugin.platform.embedded.writer import Batch, Writer
@@ -27,9 +28,9 @@ class Journal:
 
     def __init__(self, path: str, connection: sqlite3.Connection) -> None:
         self.path = path
-        self.changes = Changes()
         self.writer = Writer(connection, self._committed, self._foreign_committed)
         self.reader: Reader = WriterReader(self.writer) if self.in_memory else PooledReader(path)
+        self.changes = Changes(lambda run_ids: self.reader.read(partial(find_marks, run_ids=run_ids)))
         self.on_foreign_commit: Callable[[], None] | None = None
         self.on_poll: Callable[[], None] | None = None
         self._timer: asyncio.TimerHandle | None = None

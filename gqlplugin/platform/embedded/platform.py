@@ -9,17 +9,27 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Self
 
+from gqlplugin.codec import check_json
 from gqlplugin.errors import FailedPreconditionError, InvalidInputError, NotFoundError, UnsupportedError
-from gqlplugin.execution import ExecutionFilter, ExecutionPage, JobExecution, WorkflowExecution
+from gqlplugin.execution import (
+    ExecutionFilter,
+    ExecutionPage,
+    JobExecution,
+    WaitFilter,
+    WaitPage,
+    WorkflowExecution,
+)
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.base import Binding, Definitions, bind, find_binding
-from gqlplugin.platform.embedded.database import unavailable
+from gqlplugin.platform.embedded.cancels import cancel
 from gqlplugin.platform.embedded.due import resume
 from gqlplugin.platform.embedded.journal import Journal
 from gqlplugin.platform.embedded.reader import find_jobs, find_page, find_record_of_job, find_run
 from gqlplugin.platform.embedded.recorder import JournalRecorder
+from gqlplugin.platform.embedded.rows import is_storable
 from gqlplugin.platform.embedded.runner import Runner
 from gqlplugin.platform.embedded.starts import Starts
+from gqlplugin.platform.embedded.waits import find_waits, resolve
 from gqlplugin.platform.embedded.worker import Worker
 from gqlplugin.platform.entering import Entering
 from gqlplugin.platform.record import shown
@@ -129,6 +139,13 @@ class EmbeddedPlatform:
             name, arg, caller=caller, invoker=invoker, idempotency_key=idempotency_key, run_id=run_id
         )
 
+    async def start_workflows(
+        self, name: str, args: Sequence[str], *, caller: User, invoker: AuthInvoker | None = None
+    ) -> list[str]:
+        """Start one run per argument, all or none; see `Platform.start_workflows`."""
+        _, starts = self._entering.opened()
+        return await starts.start_all(name, args, caller=caller, invoker=invoker)
+
     async def get_execution(self, run_id: str) -> WorkflowExecution:
         """A run by its ID; see `Platform.get_execution`."""
         journal, _ = self._entering.opened()
@@ -155,32 +172,53 @@ class EmbeddedPlatform:
     async def list_executions(self, where: ExecutionFilter, *, first: int, after: str | None = None) -> ExecutionPage:
         """A page of runs; see `Platform.list_executions`."""
         journal, _ = self._entering.opened()
-        if not 1 <= first <= MAX_PAGE:
-            raise InvalidInputError(f"`first` must be from 1 to {MAX_PAGE}, not {first}.")
+        _check_page(first)
         return await journal.reader.read(partial(find_page, where=where, first=first, after=after))
 
     async def resume(self, run_id: str) -> None:
-        """Run a failed run again; see `Platform.resume`."""
+        """Run a failed or canceled run again; see `Platform.resume`."""
         journal, _ = self._entering.opened()
         await journal.writer.call(partial(resume, run_id=run_id, now=datetime.now(UTC)))
         if self._worker is not None:
             self._worker.wake()
 
-    async def watch(self, run_id: str) -> AsyncIterator[WorkflowExecution]:
-        """The run, again after every change, until it has ended; see `Platform.watch`."""
+    async def cancel(self, run_id: str) -> None:
+        """End a run that has not ended; see `Platform.cancel`."""
         journal, _ = self._entering.opened()
-        last = None
-        with journal.changes.of(run_id) as changed:
-            while last is None or not last.status.is_final:
-                changed.clear()
-                run = await self.get_execution(run_id)
-                if run != last:
-                    last = run
-                    yield run
-                else:
-                    await changed.wait()
-                if journal.changes.closed:
-                    raise unavailable()
+        is_active = self._worker is not None and self._worker.is_active(run_id)
+        await journal.writer.call(partial(cancel, run_id=run_id, is_active=is_active, now=datetime.now(UTC)))
+        if self._worker is not None:
+            self._worker.heed_cancels()
+
+    async def resolve(self, run_id: str, wait_point: str, result: str, *, job_id: str | None = None) -> None:
+        """Answer a run that waits; see `Platform.resolve`."""
+        journal, _ = self._entering.opened()
+        check_json(result, max_bytes=self._max_arg_bytes)
+        if not is_storable(result):
+            raise InvalidInputError("The result holds half a surrogate pair.")
+        answer = partial(
+            resolve, run_id=run_id, wait_point=wait_point, result=result, job_id=job_id, now=datetime.now(UTC)
+        )
+        await journal.writer.call(answer)
+        if self._worker is not None:
+            self._worker.wake()
+
+    async def list_waits(self, where: WaitFilter, *, first: int, after: str | None = None) -> WaitPage:
+        """A page of the runs that wait; see `Platform.list_waits`."""
+        journal, _ = self._entering.opened()
+        _check_page(first)
+        return await journal.reader.read(partial(find_waits, where=where, first=first, after=after))
+
+    async def watch(self, run_id: str) -> AsyncIterator[WorkflowExecution]:
+        """The run, again after every change of it or its jobs, until it has ended; see `Platform.watch`."""
+        journal, _ = self._entering.opened()
+        with journal.changes.of(run_id, partial(self.get_execution, run_id)) as watched:
+            number, run = await watched.now()
+            while True:
+                yield run
+                if run.status.is_final:
+                    return
+                number, run = await watched.next(number)
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[tuple[Journal, Starts]]:
@@ -212,3 +250,8 @@ class EmbeddedPlatform:
             raise NotFoundError(f"App {definitions.name!r} has no workflow {name!r}.")
         if workflow.main_job is None:
             raise UnsupportedError(f"Workflow {name!r} is defined elsewhere and can't run on the embedded platform.")
+
+
+def _check_page(first: int) -> None:
+    if not 1 <= first <= MAX_PAGE:
+        raise InvalidInputError(f"`first` must be from 1 to {MAX_PAGE}, not {first}.")

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol, TypeVar
 
-from gqlplugin.errors import InvalidInputError
+from gqlplugin.errors import InvalidInputError, NotFoundError
 from gqlplugin.execution import (
     ExecutionFilter,
     ExecutionPage,
@@ -93,7 +93,7 @@ class PooledReader:
                 connection.close()
 
 
-_SELECT_RUN = (
+SELECT_RUN = (
     f"SELECT {', '.join(f'run.{name}' for name in RUN_COLUMNS.split(', '))}, main.progress, run.seq "  # noqa: S608
     "FROM run LEFT JOIN job AS main ON main.run_id = run.id AND main.place = '0'"
 )
@@ -103,8 +103,20 @@ def find_run(connection: sqlite3.Connection, run_id: str) -> WorkflowExecution |
     """A run by its ID."""
     if not is_storable(run_id):
         return None
-    row = connection.execute(f"{_SELECT_RUN} WHERE run.id = ?", (run_id,)).fetchone()
+    row = connection.execute(f"{SELECT_RUN} WHERE run.id = ?", (run_id,)).fetchone()
     return None if row is None else to_run(row, row[-2])
+
+
+def existing_run(connection: sqlite3.Connection, run_id: str) -> WorkflowExecution:
+    """A run by its ID.
+
+    Raises:
+        NotFoundError: There is no such run.
+    """
+    run = find_run(connection, run_id)
+    if run is None:
+        raise NotFoundError(f"There is no run {run_id!r}.")
+    return run
 
 
 def find_jobs(connection: sqlite3.Connection, run_ids: Iterable[str]) -> Mapping[str, Sequence[JobExecution]]:
@@ -134,7 +146,7 @@ def find_page(connection: sqlite3.Connection, where: ExecutionFilter, first: int
     The indexes of listings begin with what can be asked for and hold the status before the order, so a listing of any
     status merges one walk per status.
     """
-    before = _parse_cursor(after)
+    before = 1 << 62 if after is None else parse_cursor(after)
     with _snapshot(connection):
         return _page(connection, _newest(connection, where, before, first + 1), first)
 
@@ -176,25 +188,29 @@ def _walk(connection: sqlite3.Connection, condition: str, values: Sequence[Any],
 def _page(connection: sqlite3.Connection, seqs: Sequence[int], first: int) -> ExecutionPage:
     shown = seqs[:first]
     marks = ", ".join("?" * len(shown))
-    rows = connection.execute(f"{_SELECT_RUN} WHERE run.seq IN ({marks}) ORDER BY run.seq DESC", list(shown)).fetchall()
+    rows = connection.execute(f"{SELECT_RUN} WHERE run.seq IN ({marks}) ORDER BY run.seq DESC", list(shown)).fetchall()
     return ExecutionPage(
         executions=[to_run(row, row[-2]) for row in rows],
-        cursors=[_cursor(row[-1]) for row in rows],
+        cursors=[format_cursor(row[-1]) for row in rows],
         has_next=len(seqs) > first,
     )
 
 
-def _cursor(seq: int) -> str:
+def format_cursor(seq: int) -> str:
+    """The cursor of a row in a listing."""
     return f"{seq:x}"
 
 
-def _parse_cursor(cursor: str | None) -> int:
-    if cursor is None:
-        return 1 << 62
+def parse_cursor(cursor: str) -> int:
+    """The row of a cursor.
+
+    Raises:
+        InvalidInputError: It is not one.
+    """
     try:
         seq = int(cursor, 16)
     except ValueError:
         seq = -1
-    if not 0 < seq < 1 << 62 or _cursor(seq) != cursor:
+    if not 0 < seq < 1 << 62 or format_cursor(seq) != cursor:
         raise InvalidInputError("`after` is not a cursor of this listing: pass one that it returned.")
     return seq

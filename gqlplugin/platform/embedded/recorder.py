@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import TypeVar, cast
 
 from gqlplugin.errors import PlatformUnavailableError
 from gqlplugin.execution import ExecutionStatus, JobExecution, JobStatus, WorkflowExecution
@@ -50,10 +51,22 @@ class JournalRecorder:
         """Write the outcome of a job, durably."""
         self.ended(job)
         self._writer.put_job(job_row(job))
-        try:
-            await self._writer.commit()
-        except PlatformUnavailableError as error:
-            raise RunInterrupted from error
+        await self._commit()
+
+    async def park(self, job: ActiveJob, wait: JobExecution, timeout: timedelta | None) -> None:
+        """Write that a run waits, with the state of the jobs that led there, in one transaction."""
+        main, step = job, cast(ActiveJob | None, job)
+        while step is not None:
+            state = step.snapshot(JobStatus.RUNNING)
+            self.ended(state)
+            self._writer.put_job(job_row(state))
+            main, step = step, step.caller
+        due_at = None if timeout is None else wait.started_at + timeout
+        self._writer.put_job(job_row(wait))
+        self._writer.put_state(
+            state_row(job.execution, ExecutionStatus.WAITING, due_at=due_at, started_at=main.started_at)
+        )
+        await self._commit()
 
     async def start_workflow(
         self,
@@ -79,6 +92,23 @@ class JournalRecorder:
         except PlatformUnavailableError as error:
             raise RunInterrupted from error
 
+    async def start_workflows(
+        self,
+        parent: WorkflowExecution,
+        job: JobExecution,
+        name: str,
+        args: Sequence[str],
+        *,
+        invoker: AuthInvoker | None,
+    ) -> list[str]:
+        """Start runs and record their IDs as the result of `job`, in one transaction."""
+        try:
+            return await self._starts.start_all(
+                name, args, caller=parent.caller, invoker=invoker, depth=parent.depth + 1, within=job
+            )
+        except PlatformUnavailableError as error:
+            raise RunInterrupted from error
+
     async def run_sync(self, call: Callable[[], R]) -> R:
         """Run a call that blocks in one of a bounded number of threads."""
         return await self._threads.run(call)
@@ -99,6 +129,12 @@ class JournalRecorder:
         """Add the states of all running jobs to the next transaction."""
         self._write(self._aged | self._fresh)
         self._aged, self._fresh = {}, {}
+
+    async def _commit(self) -> None:
+        try:
+            await self._writer.commit()
+        except PlatformUnavailableError as error:
+            raise RunInterrupted from error
 
     def _schedule_from_any_thread(self) -> None:
         if threading.get_ident() == self._thread:

@@ -20,19 +20,19 @@ from gqlplugin.execution import (
     WorkflowExecution,
 )
 from gqlplugin.platform.base import Definitions
+from gqlplugin.platform.embedded.cancels import find_cancels, settle_cancels
 from gqlplugin.platform.embedded.due import Due, DueRun, begin_again, count_due, find_due, recover
 from gqlplugin.platform.embedded.reader import Reader
 from gqlplugin.platform.embedded.recorder import JournalRecorder
 from gqlplugin.platform.embedded.rows import Row, job_row, state_row
 from gqlplugin.platform.embedded.writer import Writer
-from gqlplugin.platform.record import to_run_again
-from gqlplugin.platform.replay import Replay, RunInterrupted
+from gqlplugin.platform.replay import Replay, RunInterrupted, RunParked
 
 _logger = logging.getLogger("gqlplugin.embedded")
 
 _PER_TURN = 32
 _STALL_SECONDS = 1.0
-_AGAIN = (ExecutionStatus.PENDING_RESUME, ExecutionStatus.PENDING_RETRY)
+_AGAIN = (ExecutionStatus.PENDING_RESUME, ExecutionStatus.PENDING_RETRY, ExecutionStatus.WAITING)
 _NOT_RETRIED = frozenset({"REPLAY_MISMATCH", "INVALID_DEFINITION"})
 
 
@@ -78,6 +78,7 @@ class Runner:
 
     async def start(self) -> None:
         """Begin, with what an earlier process left unfinished."""
+        await self.heed_cancels()
         left = await self._writer.call(partial(recover, now=datetime.now(UTC)))
         if left:
             _logger.info("%d unfinished runs go on from their record", left)
@@ -97,9 +98,26 @@ class Runner:
             self._passed.add(name)
             self._behind |= {name}
 
+    def is_active(self, run_id: str) -> bool:
+        """Whether a task executes a run."""
+        return run_id in self._active
+
     def wake(self) -> None:
         """Look for runs that are due."""
         self._wake.set()
+
+    async def heed_cancels(self) -> None:
+        """Stop the runs that are to be canceled, and end those that no task of this process executes."""
+        run_ids = await self._reader.read(find_cancels)
+        if not run_ids:
+            return
+        for run_id in run_ids:
+            if self._reading:
+                self._ended.add(run_id)  # it may just have been read as due
+            if run_id in self._active:
+                self._active[run_id][1].cancel()
+        settle = partial(settle_cancels, run_ids=run_ids, active=set(self._active), now=datetime.now(UTC))
+        await self._writer.call(settle)
 
     async def drain(self, seconds: float) -> None:
         """Start no more jobs, give the running ones a time, then stop them; their runs go on at the next start."""
@@ -175,9 +193,10 @@ class Runner:
             self._behind |= {run.workflow_name}
             return
         if run.status in _AGAIN:
-            forgotten = to_run_again(record.values())
-            await self._writer.call(partial(begin_again, run=run, forgotten=forgotten))
-            record = {place: job for place, job in record.items() if place not in forgotten}
+            begun = await self._writer.call(partial(begin_again, found=found, now=datetime.now(UTC)))
+            if begun is None:
+                return
+            record = begun.record
         self._launch(run, record)
 
     def _room(self, name: str) -> int:
@@ -198,7 +217,9 @@ class Runner:
         workflow, main_job = self._main_jobs[run.workflow_name]
         try:
             outcome = await replay.run(main_job)
-            await self._conclude(run, outcome, workflow.retry_policy)
+            await self._conclude(replay, outcome, workflow.retry_policy)
+        except RunParked:
+            self.wake()  # its time-out may be the next thing that is due
         except (RunInterrupted, PlatformUnavailableError):
             self._recorder.abandoned(run)
             if not self._draining:
@@ -218,9 +239,12 @@ class Runner:
         finally:
             self._release(run)
 
-    async def _conclude(self, run: WorkflowExecution, outcome: JobExecution, policy: RetryPolicy | None) -> None:
+    async def _conclude(self, replay: Replay, outcome: JobExecution, policy: RetryPolicy | None) -> None:
         """Write the outcome of the main job and of the run, in one transaction."""
-        state, job = _state_after(run, outcome, policy), job_row(outcome)
+        run = replay.execution
+        ended_by_cancel = replay.canceling and outcome.status is not JobStatus.SUCCESS
+        state = _canceled_state(run, outcome) if ended_by_cancel else _state_after(run, outcome, policy)
+        job = job_row(outcome)
         self._recorder.ended(outcome)
         self._writer.put_job(job)
         self._writer.put_state(state)
@@ -258,6 +282,11 @@ def _state_after(run: WorkflowExecution, outcome: JobExecution, policy: RetryPol
         started_at=outcome.started_at,
         finished_at=outcome.finished_at,
     )
+
+
+def _canceled_state(run: WorkflowExecution, outcome: JobExecution) -> Row:
+    """The state of a run that was told to stop, whatever its main job made of it."""
+    return state_row(run, ExecutionStatus.CANCELED, started_at=outcome.started_at, finished_at=outcome.finished_at)
 
 
 def _may_retry(error: ExecutionError) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -13,6 +13,7 @@ from functools import partial
 from gqlplugin.codec import check_json
 from gqlplugin.errors import IdempotencyKeyReusedError, InvalidInputError
 from gqlplugin.execution import ExecutionStatus, JobExecution, WorkflowExecution
+from gqlplugin.idempotency import note_earlier_start
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.names import executor_of
 from gqlplugin.platform.embedded import writer as journal
@@ -22,6 +23,7 @@ from gqlplugin.platform.embedded.writer import Writer
 from gqlplugin.platform.ids import is_uuid7, uuid7
 
 MAX_KEY_LENGTH = 255
+MAX_STARTS = 1000
 
 
 class Starts:
@@ -77,21 +79,16 @@ class Starts:
             depth: How many workflows triggered each other down to this one.
             within: A record whose result is to be the ID, written in the same transaction.
         """
-        self._check_name(name)
-        check_json(arg, max_bytes=self._max_arg_bytes)
-        if not all(map(is_storable, (name, arg, caller.id, idempotency_key or ""))):
-            raise InvalidInputError("The arguments, the caller or the idempotency key hold half a surrogate pair.")
         if run_id is not None and not is_uuid7(run_id):
             raise InvalidInputError(f"A run's ID is a UUID of version 7 in lower case, not {run_id!r}.")
-        run = WorkflowExecution(
-            id=run_id or uuid7(),
-            workflow_name=name,
-            status=ExecutionStatus.PENDING,
-            input=arg,
-            created_at=datetime.now(UTC),
+        run = self._new(
+            name,
+            arg,
             caller=caller,
             invoker=invoker,
             depth=depth,
+            run_id=run_id,
+            idempotency_key=idempotency_key,
         )
         if run_id is not None:
             return await self._start_given(run)
@@ -105,6 +102,56 @@ class Starts:
         await self._writer.commit()
         return run.id
 
+    async def start_all(
+        self,
+        name: str,
+        args: Sequence[str],
+        *,
+        caller: User,
+        invoker: AuthInvoker | None,
+        depth: int = 0,
+        within: JobExecution | None = None,
+    ) -> list[str]:
+        """Start one run per argument, durably, in one transaction, and return their IDs."""
+        if len(args) > MAX_STARTS:
+            raise InvalidInputError(f"At most {MAX_STARTS} runs are started at once, not {len(args)}.")
+        runs = [self._new(name, arg, caller=caller, invoker=invoker, depth=depth) for arg in args]
+        run_ids = [run.id for run in runs]
+        if within is not None:
+            self._writer.put_job(job_row(replace(within, result=json.dumps(run_ids))))
+        for run in runs:
+            self._writer.insert_run(run_row(run, due_at=run.created_at))
+            self._writer.then(partial(self._started, run))
+        await self._writer.commit()
+        return run_ids
+
+    def _new(
+        self,
+        name: str,
+        arg: str,
+        *,
+        caller: User,
+        invoker: AuthInvoker | None,
+        depth: int,
+        run_id: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> WorkflowExecution:
+        """A run that can be started."""
+        self._check_name(name)
+        check_json(arg, max_bytes=self._max_arg_bytes)
+        if not all(map(is_storable, (name, arg, caller.id, idempotency_key or ""))):
+            raise InvalidInputError("The arguments, the caller or the idempotency key hold half a surrogate pair.")
+        return WorkflowExecution(
+            id=run_id or uuid7(),
+            workflow_name=name,
+            status=ExecutionStatus.PENDING,
+            input=arg,
+            created_at=datetime.now(UTC),
+            caller=caller,
+            invoker=invoker,
+            depth=depth,
+        )
+
     async def _start_once(self, run: WorkflowExecution, key: str, within: JobExecution | None) -> str:
         if not 0 < len(key) <= MAX_KEY_LENGTH:
             raise InvalidInputError(f"An idempotency key has 1 to {MAX_KEY_LENGTH} characters, not {len(key)}.")
@@ -116,7 +163,10 @@ class Starts:
                 self._started(run)
 
         start = partial(_start_once, run=run, key=key, expires_at=run.created_at + ttl, within=within)
-        return await self._writer.call(start, then)
+        run_id = await self._writer.call(start, then)
+        if run_id != run.id:
+            note_earlier_start()
+        return run_id
 
     async def _start_given(self, run: WorkflowExecution) -> str:
         def then(is_new: bool) -> None:

@@ -62,6 +62,15 @@ class Worker:
         if self._running:
             self._runner.wake()
 
+    def is_active(self, run_id: str) -> bool:
+        """Whether a run executes in this process."""
+        return self._runner.is_active(run_id)
+
+    def heed_cancels(self) -> None:
+        """Some runs are to be canceled."""
+        if self._running:
+            self._spawn(self._heed_cancels())
+
     async def stop(self, grace: timedelta) -> None:
         """Give running jobs a time, then let another process take over."""
         self._journal.on_poll = self._journal.on_foreign_commit = None
@@ -87,10 +96,20 @@ class Worker:
         await self.scheduler.start()
         await self._runner.start()
         self._running = True
-        self._journal.on_foreign_commit = self._runner.wake
+        self._journal.on_foreign_commit = self._notice
         self._spawn(keep_tidy(self._journal.writer, self._retention))
         if self.definitions.schedules:
             self._spawn(self.scheduler.run())
+
+    def _notice(self) -> None:
+        self.wake()
+        self.heed_cancels()
+
+    async def _heed_cancels(self) -> None:
+        try:
+            await self._runner.heed_cancels()
+        except PlatformUnavailableError:
+            _logger.warning("Cancellations could not be read from %s; they are at the next change", self._journal.path)
 
     def _stand_by(self) -> None:
         if not self._beginning and self._acquire():

@@ -90,7 +90,7 @@ class Writer:
         self._batch.thens.append(lambda _: action())
 
     def put_state(self, row: Row) -> None:
-        """Add what changed of a run."""
+        """Add what changed of a run that runs here; when it does so no longer, it is left as it is."""
         self._batch.states[row[0]] = row
 
     def put_job(self, row: Row) -> None:
@@ -237,11 +237,6 @@ def put_job(connection: sqlite3.Connection, row: Row) -> None:
     _insert(connection, _INSERT_JOB, [row], _REPLACE_JOB)
 
 
-def put_state(connection: sqlite3.Connection, row: Row) -> None:
-    """Write what changed of a run within a `Writer.call`."""
-    _insert(connection, _UPDATE_STATE, [row], _UPDATE_STATE_END)
-
-
 def _write(connection: sqlite3.Connection, batch: Batch) -> list[Any]:
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -275,7 +270,8 @@ _UPDATE_STATE = (
     + ", ".join(f"{name} = new.column{index}" for index, name in enumerate(STATE_COLUMNS.split(", "), 1) if index > 1)
     + " FROM (VALUES "
 )
-_UPDATE_STATE_END = ") AS new WHERE run.id = new.column1"
+# not over a run that another process has canceled, or that was resumed since
+_UPDATE_STATE_END = ") AS new WHERE run.id = new.column1 AND run.status IN ('PENDING', 'RUNNING')"
 
 _REPLACE_JOB = " ON CONFLICT (run_id, place) DO UPDATE SET " + ", ".join(
     f"{name} = excluded.{name}" for name in JOB_COLUMNS.split(", ")[2:]

@@ -191,6 +191,7 @@ class StartedAnswer(Message):
     """The answer of TestStartWorkflow."""
 
     execution_id: str
+    replayed: bool = False
 
 
 class ResumedAnswer(Message):

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from gqlplugin.codec import check_json
 from gqlplugin.errors import FailedPreconditionError, InvalidInputError, NotFoundError, UnsupportedError
+from gqlplugin.idempotency import note_earlier_start
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.ids import is_uuid7
 from gqlplugin.platform.tailor.errors import missing
@@ -83,6 +84,8 @@ class Starts:
             answer = await self._transport.call("TestStartWorkflow", message, StartedAnswer, idempotency_key=key)
         except UnsupportedError as error:
             raise UnsupportedError(f"Workflow {name!r} can't be started on this platform.") from error.__cause__
+        if answer.replayed:
+            note_earlier_start()
         return answer.execution_id
 
 

@@ -219,10 +219,12 @@ class TestStartWorkflowRequest(_message.Message):
     def __init__(self, workspace_id: _Optional[str] = ..., workflow_id: _Optional[str] = ..., auth_invoker: _Optional[_Union[AuthInvoker, _Mapping]] = ..., arg: _Optional[str] = ..., caller: _Optional[_Union[Caller, _Mapping]] = ..., execution_id: _Optional[str] = ...) -> None: ...
 
 class TestStartWorkflowResponse(_message.Message):
-    __slots__ = ("execution_id",)
+    __slots__ = ("execution_id", "replayed")
     EXECUTION_ID_FIELD_NUMBER: _ClassVar[int]
+    REPLAYED_FIELD_NUMBER: _ClassVar[int]
     execution_id: str
-    def __init__(self, execution_id: _Optional[str] = ...) -> None: ...
+    replayed: bool
+    def __init__(self, execution_id: _Optional[str] = ..., replayed: _Optional[bool] = ...) -> None: ...
 
 class StartWorkflowRequest(_message.Message):
     __slots__ = ("workspace_id", "workflow_id", "auth_invoker", "arg", "caller", "execution_id")
@@ -241,10 +243,12 @@ class StartWorkflowRequest(_message.Message):
     def __init__(self, workspace_id: _Optional[str] = ..., workflow_id: _Optional[str] = ..., auth_invoker: _Optional[_Union[AuthInvoker, _Mapping]] = ..., arg: _Optional[str] = ..., caller: _Optional[_Union[Caller, _Mapping]] = ..., execution_id: _Optional[str] = ...) -> None: ...
 
 class StartWorkflowResponse(_message.Message):
-    __slots__ = ("execution_id",)
+    __slots__ = ("execution_id", "replayed")
     EXECUTION_ID_FIELD_NUMBER: _ClassVar[int]
+    REPLAYED_FIELD_NUMBER: _ClassVar[int]
     execution_id: str
-    def __init__(self, execution_id: _Optional[str] = ...) -> None: ...
+    replayed: bool
+    def __init__(self, execution_id: _Optional[str] = ..., replayed: _Optional[bool] = ...) -> None: ...
 
 class TestResumeWorkflowRequest(_message.Message):
     __slots__ = ("workspace_id", "execution_id")

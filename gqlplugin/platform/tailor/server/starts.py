@@ -11,6 +11,7 @@ from pydantic_core import from_json
 
 from gqlplugin.errors import FailedPreconditionError, GqlpluginError, InvalidInputError, NotFoundError
 from gqlplugin.execution import ExecutionStatus
+from gqlplugin.idempotency import noting_start
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.base import Platform
 from gqlplugin.platform.tailor.proto import operator_pb2 as pb
@@ -34,11 +35,13 @@ class StartMethods:
         self, request: pb.TestStartWorkflowRequest, ctx: _Context, /
     ) -> pb.TestStartWorkflowResponse:
         """Start a run."""
-        return pb.TestStartWorkflowResponse(execution_id=await self._start(request, ctx))
+        run_id, replayed = await self._start(request, ctx)
+        return pb.TestStartWorkflowResponse(execution_id=run_id, replayed=replayed)
 
     async def start_workflow(self, request: pb.StartWorkflowRequest, ctx: _Context, /) -> pb.StartWorkflowResponse:
         """Start a run."""
-        return pb.StartWorkflowResponse(execution_id=await self._start(request, ctx))
+        run_id, replayed = await self._start(request, ctx)
+        return pb.StartWorkflowResponse(execution_id=run_id, replayed=replayed)
 
     async def test_resume_workflow(
         self, request: pb.TestResumeWorkflowRequest, ctx: _Context, /
@@ -52,7 +55,10 @@ class StartMethods:
         """Run a failed run again."""
         return pb.ResumeWorkflowExecutionResponse(execution_id=await self._resume(request, ctx))
 
-    async def _start(self, request: pb.TestStartWorkflowRequest | pb.StartWorkflowRequest, ctx: _Context) -> str:
+    async def _start(
+        self, request: pb.TestStartWorkflowRequest | pb.StartWorkflowRequest, ctx: _Context
+    ) -> tuple[str, bool]:
+        """Start a run, or find the one that was started with the same key; its ID, and whether it was there."""
         served = self.served
         workflow = served.workflow(uuid_in(request, "workflow_id"))
         invoker = served.definitions.resolve_invoker(_invoker_of(request.auth_invoker))
@@ -61,18 +67,20 @@ class StartMethods:
         key = ctx.request_headers.get("idempotency-key") if served.extensions else None
         if key is not None and not 0 < len(key) <= _MAX_KEY_LENGTH:
             raise InvalidInputError(f"The header Idempotency-Key must have 1 to {_MAX_KEY_LENGTH} characters.")
-        run_id = request.execution_id if served.extensions and request.HasField("execution_id") else None
+        given_id = request.execution_id if served.extensions and request.HasField("execution_id") else None
         workflow.check_permission(caller, invoker)
-        return await served.writes.finish(
-            served.platform.start_workflow(
-                workflow.name,
-                arg,
-                caller=caller,
-                invoker=invoker,
-                idempotency_key=key if run_id is None else None,
-                run_id=run_id,
+        with noting_start() as note:
+            run_id = await served.writes.finish(
+                served.platform.start_workflow(
+                    workflow.name,
+                    arg,
+                    caller=caller,
+                    invoker=invoker,
+                    idempotency_key=key if given_id is None else None,
+                    run_id=given_id,
+                )
             )
-        )
+        return run_id, note.is_earlier and served.extensions
 
     async def _resume(
         self, request: pb.TestResumeWorkflowRequest | pb.ResumeWorkflowExecutionRequest, ctx: _Context

@@ -1,9 +1,4 @@
-"""Running the jobs of a run against its record: recorded jobs answer, the next one runs. Shared by the platforms.
-
-A run starts from the top of its main job each time. A trigger is known by its place: "0" is the main job, "0.2" the
-third thing that it triggered. What is recorded as finished at a place answers from there; anything else runs, and its
-outcome is durable before the caller goes on.
-"""
+"""A job while its body runs."""
 
 from __future__ import annotations
 
@@ -11,27 +6,31 @@ import asyncio
 import json
 import logging
 import traceback
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from gqlplugin.codec import same_json
 from gqlplugin.errors import (
     DefinitionError,
     FailedPreconditionError,
     GqlpluginError,
     JobFailedError,
     ReplayError,
+    WaitTimedOutError,
 )
 from gqlplugin.execution import ExecutionError, JobExecution, JobStatus, Progress, WorkflowExecution
 from gqlplugin.identity import AuthInvoker
 from gqlplugin.platform.base import Definitions, JobRuntime, RunnableJob, current_job
-from gqlplugin.platform.record import started_name
+from gqlplugin.platform.record import effect_name, started_name, wait_name
+from gqlplugin.platform.replay.recorder import RunInterrupted, RunParked
 from gqlplugin.scope import Scope, enter_scope
+
+if TYPE_CHECKING:
+    from gqlplugin.platform.replay.run import Replay
 
 R = TypeVar("R")
 
-MAIN = "0"
 MAX_DEPTH = 10
 MAX_LOG_BYTES = 64 * 1024
 
@@ -40,142 +39,41 @@ _TURNS_TO_REACT = 10
 _logger = logging.getLogger("gqlplugin.jobs")
 
 
-class RunInterrupted(BaseException):
-    """The run stops here and goes on from its record later: the record can't be kept now, or the process is leaving.
-
-    Not an `Exception`, so that no job takes it for a failure of its own.
-    """
-
-
-class Recorder(Protocol):
-    """What a platform does for the run it replays."""
-
-    def note(self, job: ActiveJob) -> None:
-        """Keep the state of a running job soon; nothing depends on it."""
-        ...
-
-    async def finish(self, job: JobExecution) -> None:
-        """Keep the outcome of a job; it is durable when this returns.
-
-        Raises:
-            RunInterrupted: It can't be kept now.
-        """
-        ...
-
-    async def start_workflow(
-        self,
-        parent: WorkflowExecution,
-        job: JobExecution,
-        name: str,
-        arg: str,
-        *,
-        invoker: AuthInvoker | None,
-        idempotency_key: str | None,
-    ) -> str:
-        """Start another run from `parent`, and keep its ID as the result of `job`: both or neither.
-
-        Raises:
-            RunInterrupted: It can't be done now.
-        """
-        ...
-
-    async def run_sync(self, call: Callable[[], R]) -> R:
-        """Run a call that blocks in a thread."""
-        ...
-
-
-class Replay:
-    """One execution of a run.
-
-    Args:
-        execution: The run.
-        definitions: Where its jobs come from.
-        recorder: The platform's side.
-        record: The jobs recorded so far, by place.
-    """
-
-    def __init__(
-        self,
-        execution: WorkflowExecution,
-        definitions: Definitions,
-        recorder: Recorder,
-        record: Mapping[str, JobExecution],
-    ) -> None:
-        self.execution = execution
-        self.definitions = definitions
-        self.recorder = recorder
-        self.record = record
-        self.draining = False
-        self._stopped: RunInterrupted | ReplayError | None = None
-
-    async def run(self, main_job: RunnableJob) -> JobExecution:
-        """Run the main job to its outcome. The outcome is returned, not recorded: it goes with the run's own."""
-        recorded = self.record.get(MAIN)
-        if recorded is not None and recorded.status.is_final:
-            return recorded
-        main = ActiveJob(self, main_job, MAIN, main_job.name, self.execution.input)
-        return await main.run()
-
-    def check(self) -> None:
-        """Stop again what was stopped: a body may have caught it, and must not go on as if nothing had happened.
-
-        Raises:
-            RunInterrupted: The run was interrupted.
-            ReplayError: It did not repeat its record.
-        """
-        if self._stopped is not None:
-            raise self._stopped
-
-    async def guard(self, trigger: Coroutine[Any, Any, R]) -> R:
-        """Await a trigger, and remember what stops the run in it."""
-        try:
-            self.check()
-            return await trigger
-        except (RunInterrupted, ReplayError) as reason:
-            self._stopped = self._stopped or reason
-            trigger.close()
-            raise
-
-    def recorded(self, place: str, name: str, arg: str) -> JobExecution | None:
-        """What is recorded as finished at a place.
-
-        Raises:
-            ReplayError: It is another job, or had other arguments.
-        """
-        record = self.record.get(place)
-        if record is None or not record.status.is_final:
-            return None
-        if record.name != name:
-            raise ReplayError(
-                f"Trigger {place} of run {self.execution.id} is recorded as {record.name!r} and is now {name!r}: "
-                "code around triggers must lead to the same triggers when it runs again."
-            )
-        if not same_json(record.input, arg):
-            raise ReplayError(
-                f"Trigger {place} of run {self.execution.id}, {name!r}, is recorded with other arguments: "
-                "arguments must not depend on the time, on chance, or on anything else that changes between two tries."
-            )
-        return record
-
-
 class ActiveJob(JobRuntime):
-    """A job while its body runs; what `JobContext` and `job.trigger()` talk to."""
+    """A job while its body runs; what `JobContext` and `job.trigger()` talk to.
 
-    def __init__(self, replay: Replay, job: RunnableJob, place: str, stacked_name: str, arg: str) -> None:
+    A body that runs again only to get to where it was goes on with the log it has: as many lines as that holds are
+    taken for the same ones, and not added again.
+    """
+
+    def __init__(self, replay: Replay, job: RunnableJob, place: str, arg: str, caller: ActiveJob | None = None) -> None:
         self.replay = replay
         self.job = job
         self.place = place
-        self.stacked_name = stacked_name
+        self.stacked_name = job.name if caller is None else f"{caller.stacked_name}/{job.name}"
         self.arg = arg
-        self.started_at = datetime.now(UTC)
+        self.caller = caller
         self._turn = asyncio.Lock()
         self._triggered = 0
         self._ended = False
         self._has_failure = False
         self._logs: list[str] = []
         self._log_room = MAX_LOG_BYTES
+        self._lines_known = 0
         self._progress: Progress | None = None
         self._scope = Scope()
+        begun = replay.begun(place)
+        if begun is None:
+            self.started_at = datetime.now(UTC)
+        else:
+            self._go_on_with(begun)
+
+    def _go_on_with(self, begun: JobExecution) -> None:
+        self.started_at = begun.started_at
+        self._logs = list(begun.logs)
+        self._lines_known = len(begun.logs)
+        self._log_room -= sum(_size_of(line) for line in begun.logs)
+        self._progress = begun.progress
 
     @property
     def execution(self) -> WorkflowExecution:
@@ -199,6 +97,9 @@ class ActiveJob(JobRuntime):
             self.replay.check()
             return self.snapshot(JobStatus.SUCCESS, result=result)
         except asyncio.CancelledError as error:
+            if self.replay.canceling:
+                await self._end()
+                return self.snapshot(JobStatus.CANCELED)
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise
             return await self._fail(error)
@@ -272,7 +173,7 @@ class ActiveJob(JobRuntime):
             )
         outcome = self.replay.recorded(place, job.name, arg)
         if outcome is None:
-            child = ActiveJob(self.replay, job, place, f"{self.stacked_name}/{job.name}", arg)
+            child = ActiveJob(self.replay, job, place, arg, self)
             outcome = await child.run()
             await self.replay.recorder.finish(outcome)
         return outcome
@@ -287,36 +188,93 @@ class ActiveJob(JobRuntime):
 
     async def _started_id(self, name: str, arg: str, invoker: AuthInvoker | None, idempotency_key: str | None) -> str:
         place = self._next_place()
-        if self.execution.depth >= MAX_DEPTH:
-            raise FailedPreconditionError(
-                f"Workflow {name!r} would be {MAX_DEPTH + 1} deep in workflows that trigger workflows; "
-                f"the limit is {MAX_DEPTH}."
-            )
+        self._check_depth(name)
         outcome = self.replay.recorded(place, started_name(name), arg)
         if outcome is not None:
             return str(json.loads(_result_of(outcome)))
+        return await self.replay.recorder.start_workflow(
+            self.execution,
+            self._done(place, started_name(name), arg),
+            name,
+            arg,
+            invoker=invoker,
+            idempotency_key=idempotency_key,
+        )
+
+    async def start_workflows(self, name: str, args: Sequence[str], *, invoker: AuthInvoker | None) -> list[str]:
+        async with self._turn:
+            await self._scope.commit()
+            return await self.replay.guard(self._started_ids(name, args, invoker))
+
+    async def _started_ids(self, name: str, args: Sequence[str], invoker: AuthInvoker | None) -> list[str]:
+        place, arg = self._next_place(), f"[{','.join(args)}]"
+        self._check_depth(name)
+        outcome = self.replay.recorded(place, started_name(name), arg)
+        if outcome is not None:
+            return [str(one) for one in json.loads(_result_of(outcome))]
+        record = self._done(place, started_name(name), arg)
+        return await self.replay.recorder.start_workflows(self.execution, record, name, args, invoker=invoker)
+
+    async def wait(self, wait_point: str, payload: str, timeout: timedelta | None) -> str:
+        async with self._turn:
+            await self._let_a_failure_pass()
+            await self._scope.commit()
+            return await self.replay.guard(self._resolved(wait_point, payload, timeout))
+
+    async def _resolved(self, wait_point: str, payload: str, timeout: timedelta | None) -> str:
+        place = self._next_place()
+        outcome = self.replay.recorded(place, wait_name(wait_point), payload)
+        if outcome is None:
+            wait = JobExecution(
+                run_id=self.execution.id,
+                place=place,
+                name=wait_name(wait_point),
+                stacked_name=f"{self.stacked_name}/{wait_point}",
+                status=JobStatus.WAITING,
+                input=payload,
+                started_at=datetime.now(UTC),
+            )
+            await self.replay.recorder.park(self, wait, timeout)
+            raise RunParked
+        if outcome.error is not None and outcome.error.code == WaitTimedOutError.code:
+            raise WaitTimedOutError(outcome.error.message)
+        return _result_of(outcome)
+
+    async def once(self, effect: str, arg: str, call: Callable[[], Awaitable[None]]) -> None:
+        async with self._turn:
+            await self._scope.commit()
+            await self.replay.guard(self._done_once(effect_name(effect), arg, call))
+
+    async def _done_once(self, name: str, arg: str, call: Callable[[], Awaitable[None]]) -> None:
+        place = self._next_place()
+        if self.replay.recorded(place, name, arg) is None:
+            await call()
+            await self.replay.recorder.finish(replace(self._done(place, name, arg), result="null"))
+
+    def _done(self, place: str, name: str, arg: str) -> JobExecution:
+        """The record of something that is done at once."""
         now = datetime.now(UTC)
-        record = JobExecution(
+        return JobExecution(
             run_id=self.execution.id,
             place=place,
-            name=started_name(name),
-            stacked_name=f"{self.stacked_name}/{started_name(name)}",
+            name=name,
+            stacked_name=f"{self.stacked_name}/{name}",
             status=JobStatus.SUCCESS,
             input=arg,
             started_at=now,
             finished_at=now,
-        )
-        return await self.replay.recorder.start_workflow(
-            self.execution, record, name, arg, invoker=invoker, idempotency_key=idempotency_key
         )
 
     async def run_sync(self, call: Callable[[], R]) -> R:
         return await self.replay.recorder.run_sync(call)
 
     def log(self, line: str) -> None:
+        if self._lines_known > 0:
+            self._lines_known -= 1
+            return
         if self._log_room <= 0 or self._ended:
             return
-        self._log_room -= len(line.encode(errors="replace")) + 1
+        self._log_room -= _size_of(line)
         if self._log_room <= 0:
             line = f"(the log is full: {MAX_LOG_BYTES} bytes)"
         self._logs.append(line)
@@ -327,6 +285,13 @@ class ActiveJob(JobRuntime):
             return
         self._progress = Progress(fraction, message)
         self.replay.recorder.note(self)
+
+    def _check_depth(self, name: str) -> None:
+        if self.execution.depth >= MAX_DEPTH:
+            raise FailedPreconditionError(
+                f"Workflow {name!r} would be {MAX_DEPTH + 1} deep in workflows that trigger workflows; "
+                f"the limit is {MAX_DEPTH}."
+            )
 
     def _next_place(self) -> str:
         if self._ended:
@@ -356,9 +321,15 @@ class ActiveJob(JobRuntime):
         return ExecutionError(JobFailedError.code, f"Job {self.stacked_name!r} failed.", detail)
 
 
+def _size_of(line: str) -> int:
+    return len(line.encode(errors="replace")) + 1
+
+
 def _result_of(outcome: JobExecution) -> str:
     if outcome.status is JobStatus.SUCCESS and outcome.result is not None:
         return outcome.result
+    if outcome.status is JobStatus.CANCELED:
+        raise asyncio.CancelledError
     error = outcome.error or ExecutionError(JobFailedError.code, f"Job {outcome.stacked_name!r} failed.")
     wait = None if error.retry_after is None else timedelta(seconds=error.retry_after)
     raise JobFailedError(error.message, code=error.code, may_retry=error.may_retry, retry_after=wait)

@@ -1,0 +1,1 @@
+"""Tokens that the app issues itself, and where machine users get theirs."""

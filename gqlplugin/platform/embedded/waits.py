@@ -1,0 +1,110 @@
+"""Runs that wait at a wait point: listing them, and answering them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from gqlplugin.errors import FailedPreconditionError
+from gqlplugin.execution import (
+    ExecutionStatus,
+    JobExecution,
+    JobStatus,
+    PendingWait,
+    WaitFilter,
+    WaitPage,
+    WorkflowExecution,
+)
+from gqlplugin.platform.embedded.reader import SELECT_RUN, existing_run, find_jobs, format_cursor, parse_cursor
+from gqlplugin.platform.embedded.rows import (
+    JOB_COLUMNS,
+    RUN_COLUMNS,
+    from_microseconds,
+    is_storable,
+    to_job,
+    to_microseconds,
+    to_run,
+)
+from gqlplugin.platform.record import wait_name
+
+_DUE_AT = RUN_COLUMNS.split(", ").index("due_at")
+_JOB_COLUMNS = ", ".join(f"wait.{name}" for name in JOB_COLUMNS.split(", "))
+_SELECT_WAIT = SELECT_RUN.replace(" FROM run ", f", {_JOB_COLUMNS}, wait.rowid FROM run ") + (
+    " JOIN job AS wait ON wait.run_id = run.id WHERE wait.status = 'WAITING' AND wait.rowid > ?"
+)
+_RUN_WIDTH = len(RUN_COLUMNS.split(", ")) + 2
+
+
+def resolve(
+    connection: sqlite3.Connection, *, run_id: str, wait_point: str, result: str, job_id: str | None, now: datetime
+) -> None:
+    """Answer a run that waits, and make it due.
+
+    Raises:
+        NotFoundError: There is no such run.
+        FailedPreconditionError: It does not wait there, or no longer.
+    """
+    run = existing_run(connection, run_id)
+    wait = _wait_of(connection, run, wait_point, job_id)
+    connection.execute(
+        "UPDATE job SET status = ?, result = ?, finished_at = ? WHERE run_id = ? AND place = ?",
+        (JobStatus.SUCCESS.value, result, to_microseconds(now), run_id, wait.place),
+    )
+    connection.execute(
+        "UPDATE run SET status = ?, due_at = ? WHERE id = ?",
+        (ExecutionStatus.PENDING_RESUME.value, to_microseconds(now), run_id),
+    )
+
+
+def _wait_of(
+    connection: sqlite3.Connection, run: WorkflowExecution, wait_point: str, job_id: str | None
+) -> JobExecution:
+    name = wait_name(wait_point)
+    waits = [job for job in find_jobs(connection, [run.id])[run.id] if job.name.startswith(wait_name(""))]
+    current = next((job for job in waits if job.status is JobStatus.WAITING), None)
+    if run.status is ExecutionStatus.WAITING and current is not None:
+        if current.name == name and job_id in (None, current.id):
+            return current
+        if current.name != name:
+            waits_at = current.name.removeprefix(wait_name(""))
+            raise FailedPreconditionError(f"Run {run.id!r} waits at {waits_at!r}, not at {wait_point!r}.")
+    if any(job.name == name and job.status is JobStatus.SUCCESS for job in waits):
+        raise FailedPreconditionError(f"Wait point {wait_point!r} of run {run.id!r} has been resolved already.")
+    raise FailedPreconditionError(f"Run {run.id!r} is {run.status}, and does not wait at {wait_point!r}.")
+
+
+def find_waits(connection: sqlite3.Connection, where: WaitFilter, first: int, after: str | None) -> WaitPage:
+    """A page of waits, the longest one first."""
+    given = {
+        "wait.name": None if where.name is None else wait_name(where.name),
+        "run.id": where.run_id,
+        "run.workflow_name": where.workflow_name,
+        "run.caller_id": where.caller_id,
+    }
+    conditions = {column: value for column, value in given.items() if value is not None}
+    position = 0 if after is None else parse_cursor(after)
+    if not all(map(is_storable, conditions.values())):
+        return WaitPage(waits=[], cursors=[], has_next=False)
+    query = "".join([_SELECT_WAIT, *(f" AND {column} = ?" for column in conditions), " ORDER BY wait.rowid LIMIT ?"])
+    rows = connection.execute(query, (position, *conditions.values(), first + 1)).fetchall()
+    shown = rows[:first]
+    return WaitPage(
+        waits=[_pending(row) for row in shown],
+        cursors=[format_cursor(row[-1]) for row in shown],
+        has_next=len(rows) > first,
+    )
+
+
+def _pending(row: Sequence[Any]) -> PendingWait:
+    wait = to_job(row[_RUN_WIDTH:-1])
+    due_at = row[_DUE_AT]
+    return PendingWait(
+        execution=to_run(row, row[_RUN_WIDTH - 2]),
+        name=wait.name.removeprefix(wait_name("")),
+        payload=wait.input,
+        job_id=wait.id,
+        since=wait.started_at,
+        expires_at=None if due_at is None else from_microseconds(due_at),
+    )

@@ -1,0 +1,87 @@
+"""What a platform does for the runs it replays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from gqlplugin.execution import JobExecution, WorkflowExecution
+from gqlplugin.identity import AuthInvoker
+
+if TYPE_CHECKING:
+    from gqlplugin.platform.replay.active_job import ActiveJob
+
+R = TypeVar("R")
+
+
+class RunInterrupted(BaseException):
+    """The run stops here and goes on from its record later: the record can't be kept now, or the process is leaving.
+
+    Not an `Exception`, so that no job takes it for a failure of its own.
+    """
+
+
+class RunParked(RunInterrupted):
+    """The run waits at a wait point, and is kept as such: nothing of it need stay in memory."""
+
+
+class Recorder(Protocol):
+    """What a platform does for the run it replays."""
+
+    def note(self, job: ActiveJob) -> None:
+        """Keep the state of a running job soon; nothing depends on it."""
+        ...
+
+    async def finish(self, job: JobExecution) -> None:
+        """Keep the outcome of a job; it is durable when this returns.
+
+        Raises:
+            RunInterrupted: It can't be kept now.
+        """
+        ...
+
+    async def park(self, job: ActiveJob, wait: JobExecution, timeout: timedelta | None) -> None:
+        """Keep that the run waits, with the jobs that led there, down to `job`; it is durable when this returns.
+
+        Raises:
+            RunInterrupted: It can't be kept now.
+        """
+        ...
+
+    async def start_workflow(
+        self,
+        parent: WorkflowExecution,
+        job: JobExecution,
+        name: str,
+        arg: str,
+        *,
+        invoker: AuthInvoker | None,
+        idempotency_key: str | None,
+    ) -> str:
+        """Start another run from `parent`, and keep its ID as the result of `job`: both or neither.
+
+        Raises:
+            RunInterrupted: It can't be done now.
+        """
+        ...
+
+    async def start_workflows(
+        self,
+        parent: WorkflowExecution,
+        job: JobExecution,
+        name: str,
+        args: Sequence[str],
+        *,
+        invoker: AuthInvoker | None,
+    ) -> list[str]:
+        """Start other runs from `parent`, and keep their IDs as the result of `job`: all or nothing.
+
+        Raises:
+            RunInterrupted: It can't be done now.
+        """
+        ...
+
+    async def run_sync(self, call: Callable[[], R]) -> R:
+        """Run a call that blocks in a thread."""
+        ...

@@ -1,0 +1,121 @@
+"""One execution of a run: what is recorded of it, and what stops it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from typing import Any, TypeVar
+
+from gqlplugin.codec import same_json
+from gqlplugin.errors import ReplayError
+from gqlplugin.execution import JobExecution, JobStatus, WorkflowExecution
+from gqlplugin.platform.base import Definitions, RunnableJob
+from gqlplugin.platform.replay.active_job import ActiveJob
+from gqlplugin.platform.replay.recorder import Recorder, RunInterrupted
+
+R = TypeVar("R")
+
+MAIN = "0"
+
+
+class Replay:
+    """One execution of a run.
+
+    Args:
+        execution: The run.
+        definitions: Where its jobs come from.
+        recorder: The platform's side.
+        record: The jobs recorded so far, by place.
+
+    Attributes:
+        draining: Set when the process is leaving: nothing more is triggered.
+        canceling: Set by `cancel`.
+    """
+
+    def __init__(
+        self,
+        execution: WorkflowExecution,
+        definitions: Definitions,
+        recorder: Recorder,
+        record: Mapping[str, JobExecution],
+    ) -> None:
+        self.execution = execution
+        self.definitions = definitions
+        self.recorder = recorder
+        self.record = record
+        self.draining = False
+        self.canceling = False
+        self._task: asyncio.Task[Any] | None = None
+        self._stopped: RunInterrupted | ReplayError | None = None
+
+    async def run(self, main_job: RunnableJob) -> JobExecution:
+        """Run the main job to its outcome. The outcome is returned, not recorded: it goes with the run's own."""
+        recorded = self.record.get(MAIN)
+        if recorded is not None and recorded.status.is_final:
+            return recorded
+        main = ActiveJob(self, main_job, MAIN, self.execution.input)
+        if self.canceling:
+            return main.snapshot(JobStatus.CANCELED)
+        self._task = asyncio.current_task()
+        try:
+            return await main.run()
+        finally:
+            self._task = None
+
+    def cancel(self) -> None:
+        """Tell the job that is running to stop: `asyncio.CancelledError` is raised where it waits.
+
+        Before the main job has begun, it does not begin; once it has its outcome, that stands.
+        """
+        self.canceling = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def check(self) -> None:
+        """Stop again what was stopped: a body may have caught it, and must not go on as if nothing had happened.
+
+        Raises:
+            RunInterrupted: The run was interrupted.
+            ReplayError: It did not repeat its record.
+        """
+        if self._stopped is not None:
+            raise self._stopped
+
+    async def guard(self, trigger: Coroutine[Any, Any, R]) -> R:
+        """Await a trigger, and remember what stops the run in it; a run that is being canceled triggers nothing."""
+        try:
+            self.check()
+            if self.canceling:
+                raise asyncio.CancelledError
+            return await trigger
+        except (RunInterrupted, ReplayError) as reason:
+            self._stopped = self._stopped or reason
+            raise
+        finally:
+            trigger.close()
+
+    def recorded(self, place: str, name: str, arg: str) -> JobExecution | None:
+        """What is recorded as finished at a place.
+
+        Raises:
+            ReplayError: It is another job, or had other arguments.
+        """
+        record = self.record.get(place)
+        if record is None or not record.status.is_final:
+            return None
+        if record.name != name:
+            raise ReplayError(
+                f"Trigger {place} of run {self.execution.id} is recorded as {record.name!r} and is now {name!r}: "
+                "code around triggers must lead to the same triggers when it runs again."
+            )
+        if not same_json(record.input, arg):
+            raise ReplayError(
+                f"Trigger {place} of run {self.execution.id}, {name!r}, is recorded with other arguments: "
+                "arguments must not depend on the time, on chance, or on anything else that changes between two tries."
+            )
+        return record
+
+    def begun(self, place: str) -> JobExecution | None:
+        """A job at a place that has triggered something and has no outcome: its body runs again only to get there."""
+        record = self.record.get(place)
+        return record if record is not None and f"{place}.0" in self.record else None
