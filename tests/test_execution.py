@@ -16,13 +16,22 @@ from gqlplugin.execution import (
 )
 
 
-def test_only_success_and_failure_are_final() -> None:
-    """A run that waits, retries or resumes has not ended."""
+def test_what_has_ended_is_final() -> None:
+    """A run that waits, retries or resumes has not ended; one that ended without a result can be resumed."""
     assert {status for status in ExecutionStatus if status.is_final} == {
         ExecutionStatus.SUCCESS,
         ExecutionStatus.FAILED,
+        ExecutionStatus.CANCELED,
     }
-    assert {status for status in JobStatus if status.is_final} == {JobStatus.SUCCESS, JobStatus.FAILED}
+    assert {status for status in ExecutionStatus if status.is_resumable} == {
+        ExecutionStatus.FAILED,
+        ExecutionStatus.CANCELED,
+    }
+    assert {status for status in JobStatus if status.is_final} == {
+        JobStatus.SUCCESS,
+        JobStatus.FAILED,
+        JobStatus.CANCELED,
+    }
 
 
 @pytest.mark.parametrize(

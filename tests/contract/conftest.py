@@ -48,10 +48,7 @@ CANDIDATES = {
     "embedded": Candidate(lambda directory: EmbeddedPlatform(directory / "runs.sqlite")),
     "memory": Candidate(lambda _: MemoryPlatform()),
     # to gqlplugin's own server nothing gets lost; the bare contract has no words for what is named here
-    "tailor": Candidate(
-        lambda directory: ServedPlatform(directory, extensions=True),
-        lacks=frozenset({"batches", "cancel", "wait-points"}),
-    ),
+    "tailor": Candidate(lambda directory: ServedPlatform(directory, extensions=True)),
     "tailor-bare": Candidate(
         lambda directory: ServedPlatform(directory, extensions=False),
         lacks=frozenset(

@@ -55,6 +55,10 @@ class Lenient:
         return self._definitions.jobs
 
     @property
+    def wait_points(self) -> Mapping[str, object]:
+        return self._definitions.wait_points
+
+    @property
     def env(self) -> Mapping[str, EnvValue]:
         return self._definitions.env
 

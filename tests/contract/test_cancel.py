@@ -98,6 +98,23 @@ async def test_a_canceled_run_can_be_resumed(platform: Platform) -> None:
     assert stuck.cleaned == ["before ran", "inner", "outer", "outer"]
 
 
+async def test_a_resumed_run_is_not_canceled_again_with_another(platform: Platform) -> None:
+    """A cancel is for one try: after a resume, canceling another run leaves the resumed one alone."""
+    stuck = Stuck()
+    async with executing(platform, stuck.workflow):
+        first, second = [await platform.start_workflow("get-stuck", '"x"', caller=ALICE) for _ in range(2)]
+        await stuck.started.wait()
+        await platform.cancel(first)
+        await ended(platform, first)
+        await platform.resume(first)
+        await in_status(platform, first, ExecutionStatus.RUNNING)
+        await platform.cancel(second)
+        await ended(platform, second)
+        assert not (await platform.get_execution(first)).status.is_final
+        await platform.cancel(first)
+        assert (await ended(platform, first)).status is ExecutionStatus.CANCELED
+
+
 async def test_a_run_that_nobody_has_begun_ends_at_once(platform: Platform) -> None:
     """A queued run is CANCELED when the call returns, its job never runs, and it can be resumed."""
     async with platform:

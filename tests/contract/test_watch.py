@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from itertools import groupby
 
 import pytest
 
@@ -46,7 +47,37 @@ async def test_a_watch_tells_every_status_and_ends(platform: Platform) -> None:
                 if run.status is ExecutionStatus.RUNNING:
                     assert began.is_set()
                     release.set()
-    assert seen == [ExecutionStatus.PENDING, ExecutionStatus.RUNNING, ExecutionStatus.SUCCESS]
+    assert [status for status, _ in groupby(seen)] == ["PENDING", "RUNNING", "SUCCESS"]
+
+
+async def test_a_watch_tells_of_jobs(platform: Platform) -> None:
+    """Each change of a job brings the run again, also when it is the same as before."""
+    go, release = asyncio.Event(), asyncio.Event()
+
+    @create_workflow_job(name="step")
+    async def step(input: int) -> int:
+        await go.wait()
+        go.clear()
+        return input
+
+    @create_workflow_job(name="main-job")
+    async def main() -> None:
+        for number in range(3):
+            await step.trigger(number)
+        await release.wait()
+
+    stepping = workflow_of(main)
+    seen: list[list[str]] = []
+    async with platform, platform.execute(app_of(stepping, jobs=[step])), asyncio.timeout(PATIENCE_SECONDS):
+        async for run in platform.watch(await stepping.trigger()):
+            jobs = (await platform.get_jobs([run.id]))[run.id]
+            steps = [job.status.value for job in jobs if job.name == "step"]
+            if steps and steps not in seen:
+                seen.append(steps)
+                (go if steps[-1] == "RUNNING" else release if len(steps) == 3 else asyncio.Event()).set()
+    assert seen[-1] == ["SUCCESS"] * 3
+    assert ["RUNNING"] in seen
+    assert ["SUCCESS", "SUCCESS", "RUNNING"] in seen
 
 
 async def test_a_watch_of_an_ended_run_says_so_once(platform: Platform) -> None:

@@ -11,6 +11,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+from gqlplugin.errors import FailedPreconditionError
+from gqlplugin.execution import WaitFilter
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.workflow import trigger_workflow
 from tests.crash.processes import context
@@ -119,9 +121,26 @@ async def _serve(directory: Path, connection: Connection) -> None:
         loop = asyncio.get_running_loop()
         loop.add_reader(connection.fileno(), receive)
         connection.send_bytes(json.dumps([_OPEN, ""]).encode())
+        answerer = asyncio.create_task(_answer(platform))
         await ended.wait()
+        answerer.cancel()
         loop.remove_reader(connection.fileno())
         await asyncio.gather(*tasks)
+
+
+async def _answer(platform: EmbeddedPlatform) -> None:
+    """Answer whatever asks, with the number it asks for; twice at once, as two people may."""
+    while True:
+        await asyncio.sleep(0.01)
+        page = await platform.list_waits(WaitFilter(name="answers"), first=100)
+        for wait in page.waits:
+            said = json.loads(wait.payload)
+            answer = json.dumps(said["n"] * said["number"])
+            tries = [platform.resolve(wait.execution.id, "answers", answer, job_id=wait.job_id) for _ in range(2)]
+            outcomes = await asyncio.gather(*tries, return_exceptions=True)
+            assert sum(outcome is None for outcome in outcomes) <= 1, "two answers were taken"
+            unexpected = [one for one in outcomes if one is not None and not isinstance(one, FailedPreconditionError)]
+            assert not unexpected, unexpected
 
 
 async def _start(connection: Connection, n: int, workflow: str, key: str | None) -> None:

@@ -19,9 +19,11 @@ from gqlplugin.app import App, define_app
 from gqlplugin.errors import JobFailedError
 from gqlplugin.execution import ConcurrencyPolicy, RetryPolicy
 from gqlplugin.job import JobContext, create_workflow_job
+from gqlplugin.wait_point import define_wait_point
 from gqlplugin.workflow import create_workflow
 
 LONGEST_WORK_SECONDS = 0.02
+STEPS_OF_LASTING = 20
 
 _dice = random.Random()  # noqa: S311 - delays, not secrets
 
@@ -112,6 +114,50 @@ async def stumble(input: Step, ctx: JobContext) -> int:
     return total
 
 
+class Question(BaseModel):
+    """What a run asks."""
+
+    n: int
+    number: int
+
+
+answers = define_wait_point("answers", payload=Question, result=int)
+
+
+@create_workflow_job(name="ask")
+async def ask(input: Step, ctx: JobContext) -> int:
+    total = await inner.trigger(Step(n=input.n, step="before"))
+    total += await answers.wait(Question(n=input.n, number=1))
+    total += await inner.trigger(Step(n=input.n, step="between"))
+    total += await ask_once_more.trigger(Step(n=input.n, step="once-more"))
+    _witness(ctx, "ask", input)
+    return total
+
+
+@create_workflow_job(name="ask-once-more")
+async def ask_once_more(input: Step, ctx: JobContext) -> int:
+    answer = await answers.wait(Question(n=input.n, number=2))
+    _witness(ctx, "ask-once-more", input)
+    return answer
+
+
+@create_workflow_job(name="last-long")
+async def last_long(input: Step, ctx: JobContext) -> int:
+    for index in range(STEPS_OF_LASTING):
+        await inner.trigger(Step(n=input.n, step=f"{input.step}.{index}"))
+    return STEPS_OF_LASTING
+
+
+@create_workflow_job(name="clean-up")
+async def clean_up(input: Step, ctx: JobContext) -> None:
+    _witness(ctx, "begun", input)
+    try:
+        await asyncio.sleep(60)
+    finally:
+        _witness(ctx, "cleaning", input)
+        await asyncio.sleep(60)
+
+
 leaf = create_workflow(name="leaf", main_job=blocking)
 nested = create_workflow(name="nested", main_job=nest)
 spawning = create_workflow(
@@ -122,8 +168,15 @@ flaky = create_workflow(
     main_job=stumble,
     retry_policy=RetryPolicy(max_retries=3, initial_backoff=timedelta(milliseconds=20)),
 )
+asking = create_workflow(name="asking", main_job=ask)
+lasting = create_workflow(name="lasting", main_job=last_long)
+tidy = create_workflow(name="tidy", main_job=clean_up)
 
 
 def define_shop(directory: Path) -> App:
     """The app, with its witness in a directory."""
-    return define_app("crash-test", workflows=[leaf, nested, spawning, flaky], env={"directory": str(directory)})
+    return define_app(
+        "crash-test",
+        workflows=[leaf, nested, spawning, flaky, asking, lasting, tidy],
+        env={"directory": str(directory)},
+    )

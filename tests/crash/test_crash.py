@@ -24,7 +24,7 @@ from tests.crash.server import JOURNAL, KILLED, WITNESS, Server
 
 KILLS = 24
 STARTS = 220
-WORKFLOWS = ("leaf", "nested", "spawning", "flaky")
+WORKFLOWS = ("leaf", "nested", "spawning", "flaky", "asking")
 LONGEST_LIFE_SECONDS = 0.4
 LONGEST_END_SECONDS = 60.0
 
@@ -294,6 +294,7 @@ def test_every_run_ends_well(runs: Sequence[Run]) -> None:
             "leaf": run.n,
             "nested": 6 * run.n,
             "flaky": 3 * run.n,
+            "asking": 5 * run.n,
             "spawning": {"run_ids": [children.get((run.n, f"{which}-child")) for which in ("first", "second")]},
         }
         assert run.output == expected[run.workflow]

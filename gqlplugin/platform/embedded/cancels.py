@@ -42,7 +42,7 @@ def cancel(connection: sqlite3.Connection, run_id: str, *, is_active: bool, now:
 def end_canceled(connection: sqlite3.Connection, run_id: str, now: datetime) -> None:
     """End a run that nobody executes, with the jobs and waits that it left unfinished."""
     connection.execute(
-        "UPDATE run SET status = ?, error = NULL, due_at = NULL, finished_at = ? WHERE id = ?",
+        "UPDATE run SET status = ?, error = NULL, due_at = NULL, finished_at = coalesce(finished_at, ?) WHERE id = ?",
         (ExecutionStatus.CANCELED.value, to_microseconds(now), run_id),
     )
     connection.execute(
@@ -56,17 +56,15 @@ def find_cancels(connection: sqlite3.Connection) -> list[str]:
     return [row[0] for row in connection.execute("SELECT run_id FROM cancel_request")]
 
 
-def settle_cancels(
-    connection: sqlite3.Connection, run_ids: Collection[str], active: Collection[str], now: datetime
-) -> None:
-    """End those that no task executes, and forget the requests for all that have ended.
+def settle_cancels(connection: sqlite3.Connection, active: Collection[str], now: datetime) -> None:
+    """End the runs that are to stop and that no task executes, and forget the requests.
 
-    A request is kept until its run has ended, so that it survives the death of this process.
+    Of a run that a task executes the request is kept, so that it survives the death of this process.
     """
-    for run_id in run_ids:
+    for run_id in find_cancels(connection):
+        if run_id in active:
+            continue
         run = find_run(connection, run_id)
-        if run is not None and not run.status.is_final:
-            if run_id in active:
-                continue
+        if run is not None and (run.status is ExecutionStatus.CANCELED or not run.status.is_final):
             end_canceled(connection, run_id, now)
         connection.execute("DELETE FROM cancel_request WHERE run_id = ?", (run_id,))

@@ -116,8 +116,7 @@ class Runner:
                 self._ended.add(run_id)  # it may just have been read as due
             if run_id in self._active:
                 self._active[run_id][1].cancel()
-        settle = partial(settle_cancels, run_ids=run_ids, active=set(self._active), now=datetime.now(UTC))
-        await self._writer.call(settle)
+        await self._writer.call(partial(settle_cancels, active=set(self._active), now=datetime.now(UTC)))
 
     async def drain(self, seconds: float) -> None:
         """Start no more jobs, give the running ones a time, then stop them; their runs go on at the next start."""
