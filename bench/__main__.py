@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import hooks, http, imports, outbox, reads, remote, resolvers, starts
+from bench import hooks, http, imports, keys, live, outbox, reads, remote, resolvers, starts
 from bench.table import Row, render
 
 Part = Callable[[Path, bool], tuple[list[Row], str]]
@@ -56,6 +56,14 @@ def _outbox(directory: Path, quick: bool) -> tuple[list[Row], str]:
     ), ""
 
 
+def _keys(directory: Path, quick: bool) -> tuple[list[Row], str]:
+    return keys.rows(directory, count=500 if quick else 2000, repetitions=3 if quick else 5), ""
+
+
+def _live(directory: Path, quick: bool) -> tuple[list[Row], str]:
+    return live.rows(directory, watchers=(1, 100, 500), messages=5 if quick else 40), ""
+
+
 PARTS: dict[str, Part] = {
     "a": _http,
     "bc": _starts,
@@ -65,6 +73,8 @@ PARTS: dict[str, Part] = {
     "g": _remote,
     "h": _hooks,
     "ij": _outbox,
+    "k": _keys,
+    "l": _live,
 }
 
 

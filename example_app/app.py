@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.applications import Starlette
 
-from example_app.auth import auth, authenticate_demo, policy
+from example_app.auth import auth, authenticate_demo, policy, run_tokens
 from example_app.database import shop_database
 from example_app.executors.order_processed import order_processed
 from example_app.page import page_routes
@@ -23,7 +23,7 @@ def create_shop(settings: Settings) -> App:
         resolvers=found.resolvers,
         executors=[*found.executors, order_processed(settings)],
         databases=[shop_database(settings.data)],
-        env={"currency": "EUR", "pace": settings.pace},
+        env={"currency": "EUR", "pace": settings.pace, "approval_from_cents": settings.approval_from_cents},
     )
 
 
@@ -33,6 +33,7 @@ def serve_shop(settings: Settings, platform: Platform) -> Starlette:
         create_shop(settings),
         platform,
         authenticate=authenticate_demo,
+        run_tokens=run_tokens,
         policy=policy,
         debug=True,
         routes=page_routes(),

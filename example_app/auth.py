@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 from typing import Literal
 
-from starlette.requests import HTTPConnection
-
-from gqlplugin import CallerPolicy, UnauthenticatedError, User, define_auth
+from gqlplugin import AuthRequest, CallerPolicy, RunTokens, UnauthenticatedError, User, define_auth
 
 auth = define_auth("my-auth", Literal["manager-machine-user"], attributes={"manager-machine-user": {"role": "MANAGER"}})
 
@@ -15,20 +15,20 @@ DEMO_TOKEN_PREFIX = "demo-"  # noqa: S105 - not a secret, which is the point
 _ROLES = {"manager": {"role": "MANAGER"}}
 
 
-def authenticate_demo(connection: HTTPConnection) -> User:
-    """Believe any caller who says `Authorization: Bearer demo-<name>`; `demo-manager` is a manager.
+def authenticate_demo(request: AuthRequest) -> User:
+    """Believe any caller with the bearer token `demo-<name>`; `demo-manager` is a manager.
 
-    For the demo only: anybody can claim any name. A real shop verifies a signed token or a session here.
+    For the demo only: anybody can claim any name. A real shop gives `create_asgi` a `JWTAuthenticator`, or looks up a
+    session here.
 
     Raises:
-        UnauthenticatedError: There is a header, and it is not of this form.
+        UnauthenticatedError: There is a token, and it is not of this form.
     """
-    header = connection.headers.get("authorization")
-    if header is None:
+    token = request.bearer_token
+    if token is None:
         return User()
-    scheme, _, token = header.partition(" ")
     name = token.removeprefix(DEMO_TOKEN_PREFIX)
-    if scheme.lower() != "bearer" or name in ("", token):
+    if name in ("", token):
         raise UnauthenticatedError(f"Say who you are: Authorization: Bearer {DEMO_TOKEN_PREFIX}<name>.")
     return User(id=name, type="user", attributes=_ROLES.get(name, {}))
 
@@ -39,4 +39,7 @@ def is_manager(user: User) -> bool:
 
 
 policy = CallerPolicy(operators=is_manager)
-"""Customers see their own runs; managers see all of them, and the executors."""
+"""Customers see, cancel and resume their own runs; managers all of them, which they answer too, and the executors."""
+
+run_tokens = RunTokens(os.environ.get("SHOP_RUN_TOKEN_SECRET") or secrets.token_urlsafe(32))
+"""Made by who starts a run, for whom it may concern; without SHOP_RUN_TOKEN_SECRET they end with this process."""

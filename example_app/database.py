@@ -42,6 +42,16 @@ class OrderRow(Table):
     status: Mapped[str]
 
 
+class RequestRow(Table):
+    """Which order came of a request, so that the same request places nothing twice."""
+
+    __tablename__ = "requests"
+
+    caller_id: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    order_id: Mapped[str]
+
+
 class NotificationRow(Table):
     """A message in the outbox; a mail server would take it from there.
 

@@ -28,7 +28,7 @@ class Order(Record):
     customer_id: str
     item: str
     total_cents: int
-    status: str = Field(description="PLACED, then PROCESSED.")
+    status: str = Field(description="PLACED, then PROCESSED, or REFUSED by a manager.")
 
 
 class Notification(Record):
@@ -46,6 +46,8 @@ class Receipt(BaseModel):
     order_id: str
     total_cents: int
     customer: Customer
+    is_refused: bool = Field(default=False, description="A manager did not approve it.")
+    note: str | None = Field(default=None, description="What the manager wrote to the customer.")
 
 
 class Review(Record):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from gqlplugin.app import App, Discovered, define_app, discover
 from gqlplugin.auth import Auth, AuthInvoker, MachineUser, User, define_auth
 from gqlplugin.errors import (
+    AuthenticationUnavailableError,
     DefinitionError,
     FailedPreconditionError,
     ForbiddenError,
@@ -61,7 +62,10 @@ from gqlplugin.wait_point import WaitPoint, define_wait_point, define_wait_point
 from gqlplugin.workflow import Workflow, create_workflow, trigger_workflow
 
 if TYPE_CHECKING:
-    from gqlplugin.asgi import create_asgi, graphql_routes, lifespan, webhook_routes
+    from gqlplugin.asgi import create_asgi, graphql_routes, lifespan, token_routes, webhook_routes
+    from gqlplugin.authentication.jwt_authenticator import JWTAuthenticator
+    from gqlplugin.authentication.request import Authenticated, AuthRequest
+    from gqlplugin.authentication.run_tokens import RunTokens
     from gqlplugin.database import Database, define_database, get_db, publish
     from gqlplugin.executor.webhook import webhook_operation
     from gqlplugin.graphql.extension import WorkflowExtension
@@ -73,6 +77,9 @@ __all__ = [
     "App",
     "Auth",
     "AuthInvoker",
+    "AuthRequest",
+    "Authenticated",
+    "AuthenticationUnavailableError",
     "BigInt",
     "CallerPolicy",
     "ConcurrencyPolicy",
@@ -88,6 +95,7 @@ __all__ = [
     "IdempotencyKeyReusedError",
     "IncomingWebhookArgs",
     "InvalidInputError",
+    "JWTAuthenticator",
     "JobContext",
     "JobExecution",
     "JobFailedError",
@@ -110,6 +118,7 @@ __all__ = [
     "ResolverExecutedArgs",
     "RetryPolicy",
     "RunPolicy",
+    "RunTokens",
     "ScheduleArgs",
     "Secret",
     "SecretRef",
@@ -147,6 +156,7 @@ __all__ = [
     "resolver_executed_trigger",
     "schedule_trigger",
     "secret",
+    "token_routes",
     "trigger_workflow",
     "webhook_operation",
     "webhook_routes",
@@ -154,10 +164,14 @@ __all__ = [
 ]
 
 _ON_FIRST_USE = {
+    "AuthRequest": "gqlplugin.authentication.request",
+    "Authenticated": "gqlplugin.authentication.request",
     "CallerPolicy": "gqlplugin.graphql.policy",
     "Database": "gqlplugin.database",
+    "JWTAuthenticator": "gqlplugin.authentication.jwt_authenticator",
     "Limits": "gqlplugin.graphql.limits",
     "RunPolicy": "gqlplugin.graphql.policy",
+    "RunTokens": "gqlplugin.authentication.run_tokens",
     "WorkflowExtension": "gqlplugin.graphql.extension",
     "create_asgi": "gqlplugin.asgi",
     "create_schema": "gqlplugin.graphql.schema",
@@ -166,6 +180,7 @@ _ON_FIRST_USE = {
     "graphql_routes": "gqlplugin.asgi",
     "lifespan": "gqlplugin.asgi",
     "publish": "gqlplugin.database",
+    "token_routes": "gqlplugin.asgi",
     "webhook_operation": "gqlplugin.executor.webhook",
     "webhook_routes": "gqlplugin.asgi",
 }

@@ -22,7 +22,7 @@ from gqlplugin.executor.trigger import ResolverExecutedTrigger, ScheduleTrigger
 from gqlplugin.identity import AuthInvoker
 from gqlplugin.job import WorkflowJob
 from gqlplugin.models.names import type_problems
-from gqlplugin.names import firing_name, is_graphql_name, is_name, name_problem
+from gqlplugin.names import firing_name, is_graphql_name, is_name, name_problem, pascal_case
 from gqlplugin.platform.base import EnvValue, Platform
 from gqlplugin.resolver import Resolver
 from gqlplugin.schedule import Schedule
@@ -129,7 +129,7 @@ def define_app(
     """Bring definitions together and check them all.
 
     Jobs are found by themselves: the main jobs of the workflows, and the jobs whose names the functions of those and of
-    executors use. So are the wait points that jobs name.
+    executors use. So are the wait points that these functions use.
 
     Args:
         name: The app's name.
@@ -150,7 +150,7 @@ def define_app(
     given = [*jobs, *(workflow.main_job for workflow in workflows if workflow.main_job is not None)]
     functions = [function for one in executors for function in one.operation.functions()]
     found = list(reachable_jobs(given, functions))
-    waits = list(dict.fromkeys([*wait_points, *reachable_wait_points(job.body for job in found)]))
+    waits = list(dict.fromkeys([*wait_points, *reachable_wait_points([*(job.body for job in found), *functions])]))
     problems = [
         *([] if name else ["the app needs a name"]),
         *_bad_auth(auth),
@@ -163,6 +163,7 @@ def define_app(
             **{"wait point": waits},
         ),
         *_bad_types(found, workflows, waits),
+        *_one_graphql_name(waits),
         *_bad_resolvers(resolvers),
         *type_problems(resolvers),
         *_without_main_job(workflows),
@@ -269,6 +270,19 @@ def _duplicates(kind: str, definitions: Iterable[_Named]) -> Iterator[str]:
         other = first.setdefault(one.name, one)
         if other is not one:
             yield f"two {kind}s are named {one.name!r}: {other.source} and {one.source}"
+
+
+def _one_graphql_name(waits: Iterable[WaitPoint[Any, Any]]) -> Iterator[str]:
+    """Two wait points of different names, such as `step-2` and `step2`, whose mutations would have the same."""
+    first: dict[str, WaitPoint[Any, Any]] = {}
+    for one in waits:
+        name = pascal_case(one.name)
+        other = first.setdefault(name, one)
+        if other.name != one.name:
+            yield (
+                f"wait points {other.name!r} ({other.source}) and {one.name!r} ({one.source}) would both be answered "
+                f"by mutation 'resolve{name}': rename one"
+            )
 
 
 def _without_main_job(workflows: Iterable[Workflow[Any, Any]]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import strawberry
 from starlette.applications import Starlette
@@ -12,18 +12,35 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from gqlplugin.app import App
+from gqlplugin.authentication.callers import Verifier
+from gqlplugin.authentication.request import Authenticate
 from gqlplugin.errors import DefinitionError
 from gqlplugin.executor.trigger import IncomingWebhookTrigger
 from gqlplugin.graphql.execute import bind_schema
 from gqlplugin.graphql.extension import WorkflowExtension
 from gqlplugin.graphql.limits import Limits
+from gqlplugin.graphql.origins import cors
 from gqlplugin.graphql.policy import RunPolicy
 from gqlplugin.graphql.schema import check_operations, create_schema
-from gqlplugin.graphql.view import Authenticate, GraphQLApp
+from gqlplugin.graphql.view import GraphQLApp
+from gqlplugin.oauth.token_endpoint import TokenEndpoint
 from gqlplugin.platform.base import Platform
 from gqlplugin.webhooks import webhook_routes
 
-__all__ = ["Authenticate", "GraphQLApp", "Lifespan", "create_asgi", "graphql_routes", "lifespan", "webhook_routes"]
+if TYPE_CHECKING:
+    from gqlplugin.authentication.machine_user_tokens import MachineUserTokens
+    from gqlplugin.authentication.run_tokens import RunTokens
+
+__all__ = [
+    "Authenticate",
+    "GraphQLApp",
+    "Lifespan",
+    "create_asgi",
+    "graphql_routes",
+    "lifespan",
+    "token_routes",
+    "webhook_routes",
+]
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]
 """What Starlette and FastAPI take as `lifespan=`."""
@@ -35,7 +52,9 @@ def graphql_routes(
     *,
     schema: strawberry.Schema | None = None,
     authenticate: Authenticate | None = None,
+    run_tokens: RunTokens | None = None,
     debug: bool = False,
+    introspection: bool | None = None,
     path: str = "/graphql",
     policy: RunPolicy | None = None,
     limits: Limits = Limits(),  # noqa: B008 - immutable
@@ -52,16 +71,21 @@ def graphql_routes(
         app: The definitions.
         platform: Where workflows start.
         schema: One of your own, with a `WorkflowExtension`; by default `create_schema(app)` with `policy` and `limits`.
-        authenticate: Tells the caller of a request or WebSocket; raise `UnauthenticatedError` to refuse it. Everybody
-            is anonymous by default.
-        debug: Serve GraphiQL, and queries by GET.
+        authenticate: Tells the caller of a request, or of a WebSocket when its `connection_init` has come: a function
+            of an `AuthRequest` that returns a `User`, or a `JWTAuthenticator`. Raise `UnauthenticatedError` to refuse
+            it. Everybody is anonymous by default. Machine users' tokens are taken before, where auth defines secrets.
+        run_tokens: What issues run-scoped tokens, so that they are taken.
+        debug: Serve GraphiQL, queries by GET, and introspection: the development profile. Without it, the endpoint is
+            in its production profile; see `docs/clients.md`.
+        introspection: Tell clients the schema, and suggest its names in errors; as `debug` unless you say so.
         path: Where the endpoint is.
         policy: Who may see and resume which run; unless you give a schema.
-        limits: What a request may cost. With a schema of your own only `max_body_bytes` matters here.
-        allowed_origins: Origins of web pages that may open a WebSocket, besides the endpoint's own.
+        limits: What a request may cost. With a schema of your own only `max_body_bytes` and `max_subscriptions` matter.
+        allowed_origins: Origins of web pages that may open a WebSocket and send requests (CORS), with their cookies,
+            besides the endpoint's own; such as "https://shop.example".
 
     Raises:
-        DefinitionError: The schema has no `WorkflowExtension`, or refuses what an executor runs.
+        DefinitionError: The schema has no `WorkflowExtension`, or refuses what an executor runs; or an origin is none.
     """
     schema = schema or create_schema(app, policy=policy, limits=limits)
     check_operations(schema, app)
@@ -75,11 +99,41 @@ def graphql_routes(
         app,
         platform,
         authenticate=authenticate,
+        verifiers=_verifiers(app, run_tokens),
         debug=debug,
+        introspection=introspection,
         max_body_bytes=limits.max_body_bytes,
+        max_subscriptions=limits.max_subscriptions,
         allowed_origins=allowed_origins,
     )
-    return [Route(path, endpoint), WebSocketRoute(path, endpoint)]
+    middleware = cors(endpoint.origins, debug=debug)
+    return [Route(path, endpoint, middleware=middleware), WebSocketRoute(path, endpoint)]
+
+
+def token_routes(app: App) -> list[BaseRoute]:
+    """The route `POST /oauth2/token`, where machine users get their tokens (RFC 6749, section 4.4).
+
+    The client ID is the machine user's name.
+
+    Raises:
+        DefinitionError: The app's auth defines no secrets.
+    """
+    tokens = _machine_user_tokens(app)
+    if tokens is None:
+        raise DefinitionError("There are no tokens for machine users: give define_auth(secrets=) their secrets.")
+    return [Route("/oauth2/token", TokenEndpoint(tokens).handle, methods=["POST"])]
+
+
+def _verifiers(app: App, run_tokens: RunTokens | None) -> list[Verifier]:
+    return [one for one in (run_tokens, _machine_user_tokens(app)) if one is not None]
+
+
+def _machine_user_tokens(app: App) -> MachineUserTokens | None:
+    if app.auth is None or not app.auth.secrets:
+        return None
+    from gqlplugin.authentication.machine_user_tokens import MachineUserTokens  # noqa: PLC0415 - needs an extra
+
+    return MachineUserTokens(app.auth, app.auth.secrets)
 
 
 def lifespan(
@@ -110,7 +164,9 @@ def create_asgi(
     *,
     schema: strawberry.Schema | None = None,
     authenticate: Authenticate | None = None,
+    run_tokens: RunTokens | None = None,
     debug: bool = False,
+    introspection: bool | None = None,
     path: str = "/graphql",
     policy: RunPolicy | None = None,
     limits: Limits = Limits(),  # noqa: B008 - immutable
@@ -119,28 +175,31 @@ def create_asgi(
     routes: Iterable[BaseRoute] = (),
     middleware: Sequence[Middleware] = (),
 ) -> Starlette:
-    """An ASGI app that serves the GraphQL API and the incoming webhooks, and runs the jobs.
+    """An ASGI app that serves the GraphQL API, the incoming webhooks, and machine users' tokens, and runs the jobs.
 
     ```python
     asgi = create_asgi(app, EmbeddedPlatform("shop.sqlite"))
     ```
 
-    Where an executor waits for requests, they are served below `/webhooks`; see `webhook_routes`.
+    Where an executor waits for requests, they are served below `/webhooks`; see `webhook_routes`. Where auth defines
+    secrets, machine users get tokens at `/oauth2/token`; see `token_routes`.
 
     Args:
         app: The definitions.
         platform: Where workflows start.
-        schema: As for `graphql_routes`, as are `authenticate`, `debug`, `path`, `policy`, `limits` and
-            `allowed_origins`.
+        schema: As for `graphql_routes`, as are `authenticate`, `run_tokens`, `debug`, `introspection`, `path`,
+            `policy`, `limits` and `allowed_origins`.
         authenticate: See there.
+        run_tokens: See there.
         debug: See there.
+        introspection: See there.
         path: See there.
         policy: See there.
         limits: See there.
         allowed_origins: See there.
         execute: Whether this process runs jobs; without, it only starts, shows and resumes.
         routes: More routes of yours.
-        middleware: Starlette's, such as CORS.
+        middleware: Starlette's.
 
     Raises:
         DefinitionError: The schema can't be made, or has no `WorkflowExtension`.
@@ -151,7 +210,9 @@ def create_asgi(
         platform,
         schema=schema,
         authenticate=authenticate,
+        run_tokens=run_tokens,
         debug=debug,
+        introspection=introspection,
         path=path,
         policy=policy,
         limits=limits,
@@ -159,9 +220,10 @@ def create_asgi(
     )
     has_webhooks = any(isinstance(one.trigger, IncomingWebhookTrigger) for one in app.executors.values())
     webhooks = webhook_routes(app, platform) if has_webhooks else []
+    tokens = token_routes(app) if app.auth is not None and app.auth.secrets else []
     return Starlette(
         debug=debug,
-        routes=[*endpoint, *webhooks, *routes],
+        routes=[*endpoint, *webhooks, *tokens, *routes],
         middleware=middleware,
         lifespan=lifespan(app, platform, schema=schema, execute=execute),
     )

@@ -10,6 +10,8 @@ from typing_extensions import TypeForm
 
 from gqlplugin.errors import DefinitionError, InvalidInputError
 from gqlplugin.identity import AuthInvoker, MachineUser, User
+from gqlplugin.oauth.secrets import checked_secret
+from gqlplugin.secret import Secret
 from gqlplugin.source import Source, caller_source
 
 __all__ = ["Auth", "AuthInvoker", "MachineUser", "User", "define_auth"]
@@ -20,9 +22,16 @@ N = TypeVar("N", bound=str)
 class Auth(Generic[N]):
     """An auth namespace and its machine users. Made by `define_auth`."""
 
-    def __init__(self, namespace: str, machine_users: Mapping[str, MachineUser], source: Source) -> None:
+    def __init__(
+        self,
+        namespace: str,
+        machine_users: Mapping[str, MachineUser],
+        source: Source,
+        secrets: Mapping[str, Secret] = MappingProxyType({}),
+    ) -> None:
         self.namespace = namespace
         self.machine_users = MappingProxyType(dict(machine_users))
+        self.secrets = MappingProxyType(dict(secrets))
         self.source = source
 
     def invoker(self, name: N) -> AuthInvoker:
@@ -61,8 +70,9 @@ def define_auth(
     machine_users: TypeForm[N],
     *,
     attributes: Mapping[str, Mapping[str, Any]] | None = None,
+    secrets: Mapping[str, Secret] | None = None,
 ) -> Auth[N]:
-    """Define the machine users that workflows can run as.
+    """Define the machine users that workflows can run as, and that may call with a token.
 
     ```python
     auth = define_auth("my-auth", Literal["manager"], attributes={"manager": {"role": "MANAGER"}})
@@ -73,10 +83,12 @@ def define_auth(
         namespace: The name of the auth namespace.
         machine_users: Their names as a `Literal`, so that a misspelt one is an error in the editor.
         attributes: JSON values by machine user, such as roles.
+        secrets: By machine user, at least 32 bytes each: with its name and its secret a machine user gets a token from
+            `POST /oauth2/token` (RFC 6749, section 4.4). One without a secret gets none.
 
     Raises:
-        DefinitionError: The names are no `Literal` of strings, or attributes are for an unknown machine user. Malformed
-            names are found by `define_app`, with everything else.
+        DefinitionError: The names are no `Literal` of strings, attributes or secrets are for an unknown machine user,
+            or a secret is too short. Malformed names are found by `define_app`, with everything else.
     """
     source = caller_source()
     names = get_args(machine_users)
@@ -84,10 +96,17 @@ def define_auth(
         raise DefinitionError(
             f'Auth {namespace!r} at {source} takes the machine users as a Literal of strings: Literal["manager"].'
         )
-    given = attributes or {}
-    if unknown := [name for name in given if name not in names]:
-        raise DefinitionError(
-            [f"auth {namespace!r} has attributes for {name!r}, which it does not define ({source})" for name in unknown]
-        )
+    given: Mapping[str, Mapping[str, Any]] = attributes or {}
+    checked = {
+        name: checked_secret(one, f"auth {namespace!r}: the secret of {name!r} ({source})")
+        for name, one in (secrets or {}).items()
+    }
+    if problems := [
+        f"auth {namespace!r} has {what} for {name!r}, which it does not define ({source})"
+        for what, named in (("attributes", given), ("a secret", checked))
+        for name in named
+        if name not in names
+    ]:
+        raise DefinitionError(problems)
     users = {name: MachineUser(name, MappingProxyType(dict(given.get(name, {})))) for name in names}
-    return Auth(namespace, users, source)
+    return Auth(namespace, users, source, checked)

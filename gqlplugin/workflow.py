@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from pydantic import ValidationError
@@ -34,7 +35,11 @@ O = TypeVar("O")  # noqa: E741
 O2 = TypeVar("O2")
 
 Permission = Callable[[User, AuthInvoker | None], bool]
-"""Decides who may start a workflow: called with the caller and the invoker the run would have (None is anonymous)."""
+"""Decides who may start a workflow; a plain function of the caller and of the invoker the run would have.
+
+Nobody known is `user.is_anonymous`, and an invoker of None. In a job the caller is who started the job's run; in an
+executor that starts a workflow it is the executor itself, and from the command line nobody known.
+"""
 
 
 class Workflow(Generic[I, O]):
@@ -179,8 +184,14 @@ class Workflow(Generic[I, O]):
 
         Raises:
             ForbiddenError: It does not.
+            TypeError: `permission` is an `async def`.
         """
-        if self.permission is not None and not self.permission(user, invoker):
+        if self.permission is None:
+            return
+        answer: object = self.permission(user, invoker)
+        if isawaitable(answer):  # which is true whatever it would answer
+            raise TypeError(f"create_workflow(permission=) of workflow {self.name!r} must be a plain function.")
+        if not answer:
             raise ForbiddenError(f"You may not start workflow {self.name!r}.")
 
 
@@ -349,7 +360,8 @@ def create_workflow(
         main_job: The job that a run starts with.
         input: Instead of `main_job`: the type of the arguments of a workflow that is defined elsewhere, on a platform
             whose jobs are not Python. It can be triggered and cannot be run here.
-        permission: Decides who may start it, by caller and invoker; anyone by default.
+        permission: Decides who may start it, by caller and invoker, as a plain function; anyone by default. It is asked
+            at every start, wherever that comes from, and not when a run is resumed or tried again.
         retry_policy: Tries a failed run again by itself.
         concurrency_policy: How many of its runs execute at once.
 

@@ -12,6 +12,9 @@ from bench import (
     hooks,
     http,
     imports,
+    keys,
+    live,
+    live_server,
     load,
     measure,
     outbox,
@@ -35,6 +38,9 @@ def test_every_part_can_be_imported() -> None:
         hooks,
         http,
         imports,
+        keys,
+        live,
+        live_server,
         load,
         measure,
         outbox,
@@ -98,6 +104,20 @@ def test_the_outbox_is_measured(tmp_path: Path) -> None:
     rows = outbox.rows(tmp_path, flushes=2, drained=40, repetitions=1)
     assert [row.name[:3] for row in rows] == ["(i)", "(i)", "(j)"]
     assert all(row.ours > 0 and row.peer > 0 for row in rows)
+
+
+def test_subscriptions_are_measured(tmp_path: Path) -> None:
+    """Part (l) opens subscriptions of both kinds, and tells how long messages take to them."""
+    rows = live.rows(tmp_path, watchers=[2], messages=2)
+    assert [row.unit for row in rows] == ["/s", "ms", "ms", "ms", "ms"]
+    assert all(row.ours > 0 and row.peer > 0 for row in rows)
+
+
+def test_keys_are_measured(tmp_path: Path) -> None:
+    """Part (k) triggers and mutates with a key and without."""
+    rows = keys.rows(tmp_path, count=4, repetitions=1)
+    assert [row.name[:3] for row in rows] == ["(k)", "   ", "(k)"] * len(keys.CALLERS)
+    assert all(row.ours > 0 and row.peer > 0 and row.cpu and min(row.cpu) > 0 for row in rows)
 
 
 def test_a_row_tells_whether_its_bound_holds() -> None:

@@ -7,19 +7,30 @@ import time
 
 from pydantic import BaseModel, Field
 
-from example_app.auth import auth
-from example_app.database import SHOP, CustomerRow, OrderRow
+from example_app.auth import auth, run_tokens
+from example_app.database import SHOP, CustomerRow, OrderRow, RequestRow
 from example_app.models import Order
 from example_app.workflows.order_processing import OrderProcessing, order_processing
 from gqlplugin import NotFoundError, ResolverContext, create_resolver, get_db
 
 
 class PlaceOrder(BaseModel):
-    """The arguments of the mutations."""
+    """The arguments of both mutations."""
 
     customer_id: str
     item: str = Field(min_length=1, max_length=200)
     total_cents: int = Field(ge=0)
+
+
+class PlaceOrderOnce(PlaceOrder):
+    """The arguments of `placeOrder`."""
+
+    request_key: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=255,
+        description="The caller's own: a request that comes again is answered with the same order.",
+    )
 
 
 class PlacedOrder(BaseModel):
@@ -27,12 +38,30 @@ class PlacedOrder(BaseModel):
 
     order: Order
     workflow_run_id: str
+    run_token: str = Field(description="With it as bearer token, anybody may follow and cancel the run for 15 minutes.")
 
 
 @create_resolver(name="placeOrder", operation="mutation", description="Place an order; process it with the other one")
-async def place_order(ctx: ResolverContext[PlaceOrder]) -> Order:
-    """Keep the order."""
-    return Order.model_validate(await new_order(ctx.input))
+async def place_order(ctx: ResolverContext[PlaceOrderOnce]) -> Order:
+    """Keep the order, unless this request has placed one before.
+
+    Raises:
+        NotFoundError: There is no such customer, or the order was cancelled since.
+    """
+    key = ctx.input.request_key
+    if key is None:
+        return Order.model_validate(await new_order(ctx.input))
+    db = get_db(SHOP)
+    earlier = await db.get(RequestRow, (ctx.user.id, key))
+    if earlier is None:
+        order = await new_order(ctx.input)
+        # of two at the same time, one is refused at its commit, and keeps nothing
+        db.add(RequestRow(caller_id=ctx.user.id, key=key, order_id=order.id))
+        return Order.model_validate(order)
+    placed = await db.get(OrderRow, earlier.order_id)
+    if placed is None:
+        raise NotFoundError(f"Order {earlier.order_id!r} was cancelled.")
+    return Order.model_validate(placed)
 
 
 @create_resolver(
@@ -48,7 +77,8 @@ async def place_and_process_order(ctx: ResolverContext[PlaceOrder]) -> PlacedOrd
         auth_invoker=auth.invoker("manager-machine-user"),
         session=get_db(SHOP),
     )
-    return PlacedOrder(order=Order.model_validate(order), workflow_run_id=run_id)
+    token = run_tokens.issue(run_id, may_cancel=True)
+    return PlacedOrder(order=Order.model_validate(order), workflow_run_id=run_id, run_token=token)
 
 
 async def new_order(given: PlaceOrder) -> OrderRow:
@@ -62,7 +92,9 @@ async def new_order(given: PlaceOrder) -> OrderRow:
         raise NotFoundError(f"There is no customer {given.customer_id!r}.")
     # IDs sort by time, to the microsecond
     order = OrderRow(
-        id=f"order-{time.time_ns() // 1000:x}{secrets.token_hex(1)}", status="PLACED", **given.model_dump()
+        id=f"order-{time.time_ns() // 1000:x}{secrets.token_hex(1)}",
+        status="PLACED",
+        **given.model_dump(exclude={"request_key"}),
     )
     db.add(order)
     return order

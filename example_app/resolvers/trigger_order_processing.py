@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
-from example_app.auth import auth
+from example_app.auth import auth, run_tokens
 from example_app.workflows.order_processing import OrderProcessing, order_processing
 from gqlplugin import ResolverContext, create_resolver
 
@@ -20,6 +20,7 @@ class TriggerOrderProcessingOutput(BaseModel):
     """What the frontend follows the run by."""
 
     workflow_run_id: str
+    run_token: str = Field(description="With it as bearer token, anybody may follow and cancel the run for 15 minutes.")
 
 
 @create_resolver(
@@ -31,4 +32,4 @@ async def trigger_order_processing(ctx: ResolverContext[TriggerOrderProcessing])
         OrderProcessing(order_id=ctx.input.order_id, customer_id=ctx.input.customer_id),
         auth_invoker=auth.invoker("manager-machine-user"),
     )
-    return TriggerOrderProcessingOutput(workflow_run_id=run_id)
+    return TriggerOrderProcessingOutput(workflow_run_id=run_id, run_token=run_tokens.issue(run_id, may_cancel=True))

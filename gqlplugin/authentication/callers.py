@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Protocol
 
 from gqlplugin.authentication.request import Authenticate, Authenticated, AuthRequest, call
@@ -50,7 +51,10 @@ class Callers:
                 if token.startswith(prefix):
                     return _verified(verifier, token)
         if self._authenticate is not None:
-            return await call(self._authenticate, request)
+            caller = await call(self._authenticate, request)
+            if caller.expires_at is not None and caller.expires_at <= datetime.now(UTC):
+                raise UnauthenticatedError
+            return caller
         if token is not None:
             raise UnauthenticatedError
         return _ANONYMOUS
@@ -68,5 +72,5 @@ def _verified(verifier: Verifier, token: str) -> Authenticated:
     try:
         return verifier.verify(token)
     except FailedPreconditionError as error:
-        _logger.error("Tokens that begin with %s can't be verified here: %s", verifier.prefix, error)  # noqa: TRY400
+        _logger.error("Tokens that begin with %s can't be verified here: %s", verifier.prefix, error)
     raise AuthenticationUnavailableError  # outside of the handler, whose text is for the operators

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from gqlplugin.authentication.request import Authenticated
 from gqlplugin.errors import DefinitionError, UnauthenticatedError
 from gqlplugin.identity import RunGrant, User
-from gqlplugin.oauth.signed import checked_secret, derive, secret_bytes, sign, verify
+from gqlplugin.oauth.secrets import checked_secret, derive, secret_bytes
+from gqlplugin.oauth.signed import sign, verify
 from gqlplugin.secret import Secret
 
 _AUDIENCE = "gqlplugin/run"

@@ -1,4 +1,4 @@
-"""`gqlplugin workflow executions` and `gqlplugin workflow resume`: runs, and another try for those that failed."""
+"""`gqlplugin workflow executions`: what was started, and what became of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from gqlplugin.cli import shapes
-from gqlplugin.cli.failure import CommandError, UsageError
+from gqlplugin.cli.failure import UsageError, not_found
 from gqlplugin.cli.follow import Snapshot, read
 from gqlplugin.cli.options import takes_target
 from gqlplugin.cli.output import console, facts, note, say, say_block, say_json, status_text, table
@@ -24,13 +24,13 @@ from gqlplugin.cli.watching import (
     TimeoutOption,
     WaitOption,
     Watching,
-    lower,
     report_end,
     say_logs,
     watch,
 )
-from gqlplugin.errors import FailedPreconditionError, NotFoundError
+from gqlplugin.errors import NotFoundError
 from gqlplugin.execution import ExecutionFilter, ExecutionStatus, WorkflowExecution
+from gqlplugin.names import executor_of
 from gqlplugin.platform.base import Platform
 
 _PAGE = 100
@@ -69,24 +69,6 @@ def executions(
     asyncio.run(_list(target, where, limit, as_json=as_json))
 
 
-@takes_target
-def resume(
-    target: Target,
-    *,
-    execution_id: Annotated[str, typer.Argument(metavar="ID", help="The execution's ID.")],
-    wait: WaitOption = False,
-    interval: IntervalOption = "3s",
-    timeout: TimeoutOption = None,
-    logs: LogsOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Run a failed run again, under its ID; its finished jobs are not repeated."""
-    watching = Watching.said(wait=wait, interval=interval, timeout=timeout, logs=logs, as_json=as_json)
-    if logs and not wait:
-        raise UsageError("--logs shows the logs of a run that has ended: add --wait.")
-    asyncio.run(_resume(target, execution_id, watching))
-
-
 def run_status(text: str) -> ExecutionStatus:
     """The status that a text means, in any case.
 
@@ -100,10 +82,6 @@ def run_status(text: str) -> ExecutionStatus:
         raise UsageError(f"{safe(text)!r} is not a status. Those of runs are: {known}.") from None
 
 
-def _not_found(execution_id: str) -> CommandError:
-    return CommandError(f"Execution {execution_id!r} not found.")
-
-
 async def _show(target: Target, execution_id: str, watching: Watching) -> None:
     async with target.platform() as platform:
         try:
@@ -111,7 +89,7 @@ async def _show(target: Target, execution_id: str, watching: Watching) -> None:
             if watching.wait and not seen.run.status.is_final:
                 seen = await watch(target, platform, execution_id, watching)
         except NotFoundError as error:
-            raise _not_found(execution_id) from error
+            raise not_found(execution_id) from error
     if watching.wait:
         report_end(seen, watching)
     elif watching.as_json:
@@ -124,10 +102,12 @@ async def _show(target: Target, execution_id: str, watching: Watching) -> None:
 
 def _say_run(seen: Snapshot) -> None:
     run = seen.run
+    executor = executor_of(run.workflow_name)
     ended = local_time(run.finished_at)
     rows: list[tuple[str, str | Text]] = [
         ("Execution ID", run.id),
-        ("Workflow", run.workflow_name),
+        ("Workflow", "" if executor else run.workflow_name),
+        ("Executor", executor or ""),
         ("Status", status_text(run.status)),
         ("Machine user", run.invoker.machine_user_name if run.invoker else ""),
         ("Started", local_time(run.started_at)),
@@ -179,21 +159,3 @@ async def newest(platform: Platform, where: ExecutionFilter, limit: int) -> tupl
         if not page.has_next or len(runs) >= limit or not page.cursors:
             return runs, page.has_next
         after = page.cursors[-1]
-
-
-async def _resume(target: Target, execution_id: str, watching: Watching) -> None:
-    async with target.platform() as platform:
-        try:
-            await platform.resume(execution_id)
-        except NotFoundError as error:
-            raise _not_found(execution_id) from error
-        except FailedPreconditionError as error:
-            raise CommandError(f"Execution {execution_id!r} is not in a resumable state.") from error
-        status = ExecutionStatus.PENDING_RESUME
-        if not watching.as_json:
-            say(f"Execution ID: {safe(execution_id)}")
-            say(Text.assemble("Status: ", lower(status)))
-        elif not watching.wait:
-            say_json(shapes.StartedShape(execution_id=execution_id, status=status))
-        if watching.wait:
-            report_end(await watch(target, platform, execution_id, watching), watching)

@@ -39,6 +39,11 @@ class MissingExtraError(CommandError):
         super().__init__(f"{what} needs {missing or 'more'}: pip install 'gqlplugin[{extra}]'.")
 
 
+def not_found(execution_id: str) -> CommandError:
+    """The error for an ID that no run has."""
+    return CommandError(f"Execution {execution_id!r} not found.")
+
+
 def unknown_workflow(app: App, name: str) -> CommandError:
     """The error for a name that no workflow of the app has."""
     close = get_close_matches(name, app.workflows)

@@ -18,10 +18,10 @@ from gqlplugin.cli.output import console, note, status_text
 from gqlplugin.cli.text import elapsed, safe
 from gqlplugin.cli.tree import remark_on, tree
 from gqlplugin.errors import PlatformUnavailableError
-from gqlplugin.execution import ExecutionStatus, JobExecution, WorkflowExecution, by_place
+from gqlplugin.execution import JobExecution, WorkflowExecution, by_place
+from gqlplugin.names import executor_of
 from gqlplugin.platform.base import Platform
 
-PENDING_PATIENCE = timedelta(seconds=2)
 TIMED_OUT = 3
 
 
@@ -51,7 +51,7 @@ async def follow(
     patience: timedelta | None,
     goes_on_with: str,
     quiet: bool = False,
-    hint: Callable[[], str | None] | None = None,
+    hint: Callable[[Snapshot], str | None],
 ) -> Snapshot:
     """Show a run until it has ended.
 
@@ -62,13 +62,12 @@ async def follow(
         patience: How long to wait for its end.
         goes_on_with: The command that goes on watching, for those who stop.
         quiet: Show nothing.
-        hint: Asked when the run has been pending for two seconds; may know why.
+        hint: Asked at each look; may know what somebody can do for the run.
 
     Raises:
         NotFoundError: There is no such run.
         typer.Exit: It has not ended in time; the exit code is 3.
     """
-    began = asyncio.get_running_loop().time()
     try:
         async with asyncio.timeout(patience.total_seconds() if patience else None) as limit:
             with _view(quiet=quiet) as view:
@@ -77,13 +76,8 @@ async def follow(
                     view.show(seen)
                     if seen.run.status.is_final:
                         return seen
-                    waited = asyncio.get_running_loop().time() - began
-                    if hint and seen.run.status is not ExecutionStatus.PENDING:
-                        hint = None
-                    elif hint and waited > PENDING_PATIENCE.total_seconds():
-                        reason, hint = hint(), None
-                        if reason:
-                            view.say(reason)
+                    if told := hint(seen):
+                        view.say(told)
                     await asyncio.sleep(poll.total_seconds())
     except asyncio.CancelledError:
         _stopped("Stopped watching; the run goes on.", goes_on_with)
@@ -162,7 +156,9 @@ class Lines:
         note(text, style="yellow")
 
     def _tell_run(self, run: WorkflowExecution) -> None:
-        self._tell("", f"workflow {run.workflow_name}", run.status, "", elapsed(run.started_at, run.finished_at))
+        executor = executor_of(run.workflow_name)
+        name = f"executor {executor}" if executor else f"workflow {run.workflow_name}"
+        self._tell("", name, run.status, "", elapsed(run.started_at, run.finished_at))
 
     def _tell(self, key: str, name: str, status: str, remark: str, took: str) -> None:
         if self._seen.get(key) == (status, remark):

@@ -25,6 +25,7 @@ _STYLES = {
     "SUSPEND": "blue",
     "SUCCESS": "green",
     "FAILED": "bold red",
+    "CANCELED": "red",
 }
 
 

@@ -16,7 +16,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import from_json
 
 from gqlplugin.cli.text import safe_json
-from gqlplugin.execution import ExecutionError, JobExecution, WorkflowExecution
+from gqlplugin.execution import ExecutionError, JobExecution, PendingWait, WorkflowExecution
 from gqlplugin.executor import Executor
 from gqlplugin.executor.inspection import arguments_hash_of, attempts_of, next_time_of, outcome_of
 from gqlplugin.names import executor_of
@@ -57,7 +57,7 @@ class ExecutionRowShape(Shape):
     Attributes:
         id: The execution's ID.
         workflow_name: The workflow's name.
-        status: PENDING, PENDING_RESUME, PENDING_RETRY, RUNNING, WAITING, SUCCESS or FAILED.
+        status: PENDING, PENDING_RESUME, PENDING_RETRY, RUNNING, WAITING (for an answer), SUCCESS, FAILED or CANCELED.
         job_executions: How many jobs it has triggered so far, its main job included.
         started_at: When its first job began.
         finished_at: When it ended.
@@ -86,13 +86,15 @@ class ErrorShape(Shape):
 
 
 class JobShape(Shape):
-    """A job of a run.
+    """A job of a run, or a wait of it at a wait point.
 
     Attributes:
         id: The job execution's ID.
         stacked_name: The names of the jobs down to this one, joined by "/".
-        status: RUNNING, SUSPEND (it waits for a job it triggered), SUCCESS or FAILED.
-        result: What it returned.
+        status: RUNNING, SUSPEND (it waits for what is below it), WAITING (of a wait), SUCCESS, FAILED or CANCELED.
+        is_wait_point: Whether it is no job but a wait for an answer.
+        input: Its argument; of a wait, what those who answer are told.
+        result: What it returned; of a wait, the answer.
         error: Why it failed.
         logs: The lines it logged.
         started_at: When it began.
@@ -102,6 +104,8 @@ class JobShape(Shape):
     id: str
     stacked_name: str
     status: str
+    is_wait_point: bool
+    input: JsonValue
     result: JsonValue
     error: ErrorShape | None
     logs: list[str]
@@ -110,7 +114,7 @@ class JobShape(Shape):
 
 
 class ExecutionShape(Shape):
-    """A run with its jobs, of `workflow executions ID`, and of `start` and `resume` with `--wait`.
+    """A run with its jobs, of `workflow executions ID`, and of `start`, `resume`, `cancel` and `resolve` with `--wait`.
 
     Attributes:
         id: The execution's ID.
@@ -138,7 +142,7 @@ class ExecutionShape(Shape):
 
 
 class StartedShape(Shape):
-    """A run that goes on by itself, of `workflow start` and `workflow resume`.
+    """A run that goes on by itself, of `workflow start`, `resume`, `cancel` and `resolve`.
 
     Attributes:
         execution_id: The execution's ID.
@@ -147,6 +151,26 @@ class StartedShape(Shape):
 
     execution_id: str
     status: str
+
+
+class WaitShape(Shape):
+    """What a run waits for, of `workflow resolve ID` (an array of them).
+
+    Attributes:
+        id: The ID of the job execution that stands for the wait.
+        execution_id: The execution's ID.
+        key: The wait point's name.
+        payload: What those who answer are told.
+        since: When it began to wait.
+        expires_at: When it goes on without an answer; null is never.
+    """
+
+    id: str
+    execution_id: str
+    key: str
+    payload: JsonValue
+    since: Moment
+    expires_at: Moment | None
 
 
 class MachineUserShape(Shape):
@@ -276,11 +300,25 @@ def execution(run: WorkflowExecution, jobs: Sequence[JobExecution]) -> Execution
     )
 
 
+def wait(one: PendingWait) -> WaitShape:
+    """What a run waits for."""
+    return WaitShape(
+        id=one.job_id,
+        execution_id=one.execution.id,
+        key=one.name,
+        payload=json_value(one.payload),
+        since=one.since,
+        expires_at=one.expires_at,
+    )
+
+
 def _job(job: JobExecution) -> JobShape:
     return JobShape(
         id=job.id,
         stacked_name=job.stacked_name,
         status=job.status,
+        is_wait_point=job.is_wait_point,
+        input=json_value(job.input),
         result=json_value(job.result),
         error=_error(job.error),
         logs=list(job.logs),

@@ -16,6 +16,11 @@ def safe(text: str) -> str:
     return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def brief(text: str, most: int = 200) -> str:
+    """The beginning of a text, on one line and safe."""
+    return safe(text) if len(text) <= most else f"{safe(text[:most])}…"
+
+
 def safe_lines(text: str) -> list[str]:
     """The lines of a text, each of them safe."""
     return [safe(line.expandtabs(4)) for line in text.splitlines()]

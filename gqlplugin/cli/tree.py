@@ -10,8 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from gqlplugin.cli.output import status_text
-from gqlplugin.cli.text import elapsed, safe
-from gqlplugin.execution import ExecutionError, JobExecution, WorkflowExecution, by_place
+from gqlplugin.cli.text import brief, elapsed, safe
+from gqlplugin.execution import ExecutionError, JobExecution, JobStatus, WorkflowExecution, by_place
+from gqlplugin.names import executor_of
 
 
 def tree(run: WorkflowExecution, jobs: Sequence[JobExecution], *, rows: int | None = None) -> RenderableType:
@@ -27,7 +28,8 @@ def tree(run: WorkflowExecution, jobs: Sequence[JobExecution], *, rows: int | No
     grid.add_column(no_wrap=True)
     grid.add_column(no_wrap=True, justify="right", style="dim")
     grid.add_column(overflow="fold")
-    header = Text(safe(run.workflow_name), style="bold")
+    executor = executor_of(run.workflow_name)
+    header = Text(safe(f"executor {executor}" if executor else run.workflow_name), style="bold")
     grid.add_row(header, status_text(run.status), elapsed(run.started_at, run.finished_at))
     drawn = list(_rows(jobs))
     left_out = len(drawn) - max(rows - 2, 1) if rows is not None else 0
@@ -56,12 +58,19 @@ def _rows(jobs: Sequence[JobExecution]) -> Iterator[tuple[str, JobExecution]]:
 
 
 def remark_on(job: JobExecution, jobs: Sequence[JobExecution]) -> str:
-    """Why a job failed, or how far it says it is; nothing where a job below says the same."""
+    """Why a job failed, how far it says it is, or what it waits for; nothing where a job below says the same."""
+    if job.status is JobStatus.WAITING:
+        return brief(question(job))
     if job.error is not None:
         return "" if is_passed_on(job, jobs) else error_text(job.error)
     if job.status.is_final or job.progress is None:
         return ""
     return f"{job.progress.fraction:.0%} {safe(job.progress.message or '')}".rstrip()
+
+
+def question(wait: JobExecution) -> str:
+    """What a run waits for."""
+    return "answer wanted" if wait.input == "null" else f"answer wanted: {wait.input}"
 
 
 def is_passed_on(job: JobExecution, jobs: Sequence[JobExecution]) -> bool:

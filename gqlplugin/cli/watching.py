@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated
@@ -16,12 +17,13 @@ from gqlplugin.cli.follow import Snapshot, follow
 from gqlplugin.cli.output import note, say, say_json, status_text
 from gqlplugin.cli.target import Target
 from gqlplugin.cli.text import parse_duration, safe, safe_lines
-from gqlplugin.cli.tree import error_text, is_passed_on
-from gqlplugin.execution import ExecutionStatus, JobExecution
+from gqlplugin.cli.tree import error_text, is_passed_on, question
+from gqlplugin.execution import ExecutionStatus, JobExecution, JobStatus
 from gqlplugin.lock import FileLock
 from gqlplugin.platform.base import Platform
 
 LOCAL_POLL = timedelta(milliseconds=100)
+PENDING_PATIENCE = timedelta(seconds=2)
 
 WaitOption = Annotated[bool, typer.Option("--wait", "-W", help="Follow the run until it has ended.")]
 IntervalOption = Annotated[
@@ -90,30 +92,54 @@ async def watch(target: Target, platform: Platform, run_id: str, watching: Watch
         patience=watching.timeout,
         goes_on_with=target.command("workflow", "executions", run_id, "-W", *options),
         quiet=watching.quiet,
-        hint=None if target.is_remote else _why_pending(target),
+        hint=Hints(target).about,
     )
 
 
-def _why_pending(target: Target) -> Callable[[], str | None]:
-    def reason() -> str | None:
-        lock = FileLock(f"{target.file()}.lock")
-        try:
-            is_free = lock.acquire()
-        except OSError:  # not ours to open: then it is not ours to say who holds it
-            return None
-        lock.release()
-        if not is_free:
-            return None
-        return f"No process runs the jobs of this file. To run them, in another terminal:\n  {target.command('worker')}"
+class Hints:
+    """What somebody who follows a run can do for it, each told once."""
 
-    return reason
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._began = time.monotonic()
+        self._may_lack_worker = not target.is_remote
+        self._told: set[str] = set()
+
+    def about(self, seen: Snapshot) -> str | None:
+        """What there is to tell of a run now."""
+        if seen.run.status is not ExecutionStatus.PENDING:
+            self._may_lack_worker = False
+        elif self._may_lack_worker and time.monotonic() - self._began > PENDING_PATIENCE.total_seconds():
+            self._may_lack_worker = False
+            return why_idle(self._target)
+        for job in seen.jobs:
+            if job.is_wait_point and job.status is JobStatus.WAITING and job.place not in self._told:
+                self._told.add(job.place)
+                command = self._target.command("workflow", "resolve", seen.run.id, job.name, "JSON")
+                return f"The run waits for an answer. To give it, in another terminal:\n  {command}"
+        return None
 
 
-def report_end(seen: Snapshot, watching: Watching) -> None:
+def why_idle(target: Target) -> str | None:
+    """That nobody runs the jobs of a file on this machine, if so."""
+    if target.is_remote:
+        return None
+    lock = FileLock(f"{target.file()}.lock")
+    try:
+        is_free = lock.acquire()
+    except OSError:  # not ours to open: then it is not ours to say who holds it
+        return None
+    lock.release()
+    if not is_free:
+        return None
+    return f"No process runs the jobs of this file. To run them, in another terminal:\n  {target.command('worker')}"
+
+
+def report_end(seen: Snapshot, watching: Watching, *, wanted: ExecutionStatus = ExecutionStatus.SUCCESS) -> None:
     """Print how a followed run ended.
 
     Raises:
-        typer.Exit: It failed; the exit code is 1.
+        typer.Exit: It ended otherwise than wanted; the exit code is 1.
     """
     run = seen.run
     if watching.as_json:
@@ -124,7 +150,7 @@ def report_end(seen: Snapshot, watching: Watching) -> None:
             say(f"Output: {safe(run.output)}")
         if watching.logs:
             say_logs(seen)
-    if run.status is ExecutionStatus.FAILED:
+    if run.status is not wanted:
         if run.error is not None and not watching.as_json:
             note(Text.assemble(("Error: ", "bold red"), error_text(run.error)), style="")
         raise typer.Exit(1)
@@ -146,7 +172,8 @@ def say_logs(seen: Snapshot) -> None:
 
 
 def _log_of(job: JobExecution, jobs: Sequence[JobExecution]) -> list[Text]:
-    lines = [Text(line) for log in job.logs for line in safe_lines(log)]
+    lines = [Text(safe(question(job)), style="dim")] if job.is_wait_point else []
+    lines += [Text(line) for log in job.logs for line in safe_lines(log)]
     if job.result is not None:
         lines.append(Text(f"→ {safe(job.result)}", style="green"))
     if job.error is not None and not is_passed_on(job, jobs):

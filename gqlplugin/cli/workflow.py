@@ -9,12 +9,14 @@ from typing import Annotated
 import typer
 
 from gqlplugin.app import App
-from gqlplugin.cli.executions import executions, resume
+from gqlplugin.cli.executions import executions
 from gqlplugin.cli.failure import unknown_workflow
 from gqlplugin.cli.options import takes_target
 from gqlplugin.cli.output import facts, say_block, say_json, table
+from gqlplugin.cli.resolve import resolve
 from gqlplugin.cli.shapes import WorkflowShape
 from gqlplugin.cli.start import start
+from gqlplugin.cli.steering import cancel, resume
 from gqlplugin.cli.target import Target
 from gqlplugin.cli.text import local_time
 from gqlplugin.cli.watching import JsonOption
@@ -60,6 +62,8 @@ def get_workflow(
 commands.command("start")(start)
 commands.command("executions")(executions)
 commands.command("resume")(resume)
+commands.command("cancel")(cancel)
+commands.command("resolve")(resolve)
 
 
 async def _workflows(target: Target) -> Sequence[WorkflowShape]:

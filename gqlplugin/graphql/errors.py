@@ -21,9 +21,12 @@ from gqlplugin.errors import (
     PlatformUnavailableError,
     log_internal_error,
 )
+from gqlplugin.graphql.disclosure import without_suggestions
 
 PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
 VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
+BAD_REQUEST = "BAD_REQUEST"
+UNKNOWN_OPERATION = "OPERATION_RESOLUTION_FAILURE"
 BAD_USER_INPUT = "BAD_USER_INPUT"
 FORBIDDEN = "FORBIDDEN"
 INTERNAL = "INTERNAL"
@@ -34,14 +37,17 @@ REFUSED_REQUESTS = (MissingQueryError, CannotGetOperationTypeError, InvalidOpera
 _logger = logging.getLogger("gqlplugin.graphql")
 
 
-def public_errors(errors: Collection[GraphQLError], *, executed: bool) -> list[GraphQLError]:
+def public_errors(
+    errors: Collection[GraphQLError], *, executed: bool, hides_schema: bool = False
+) -> list[GraphQLError]:
     """The errors as a client may see them; every one is logged once.
 
     Args:
         errors: Those of a result.
         executed: Whether the operation was valid, so that an error without a path is one of its variables.
+        hides_schema: Leave out the names of the schema that graphql-core suggests.
     """
-    return [public for error in errors for public in _public(error, executed)]
+    return [public for error in errors for public in _public(error, executed, hides_schema)]
 
 
 def as_graphql_error(error: Exception) -> GraphQLError:
@@ -59,16 +65,16 @@ def extensions_of(error: GqlpluginError) -> dict[str, Any]:
     return {"code": error.code, "retryable": True} if error.retryable else {"code": error.code}
 
 
-def _public(error: GraphQLError, executed: bool) -> Iterator[GraphQLError]:
+def _public(error: GraphQLError, executed: bool, hides_schema: bool) -> Iterator[GraphQLError]:
     original = error.original_error
     if isinstance(original, GqlpluginError) and not isinstance(original, DefinitionError):
         yield from _of_ours(error, original)
     elif error.path is None:
-        yield _of_request(error, executed)
+        yield _of_request(error, executed, hides_schema)
     elif original is not None and (refusal := _refusal_in(original)) is not None:
         yield _readable(error, FORBIDDEN, refusal)
     elif isinstance(original, GraphQLError):
-        yield _of_field(error, original)
+        yield _of_field(error, original, hides_schema)
     else:
         yield _internal(error)
 
@@ -87,7 +93,7 @@ def _of_ours(error: GraphQLError, original: GqlpluginError) -> Iterator[GraphQLE
         yield GraphQLError(problem.message, error.nodes, path=path, extensions=extensions)
 
 
-def _of_request(error: GraphQLError, executed: bool) -> GraphQLError:
+def _of_request(error: GraphQLError, executed: bool, hides_schema: bool) -> GraphQLError:
     """An error of a request that did not run: the client's own, unless something else broke."""
     original = error.original_error
     if isinstance(original, GraphQLError):  # a variable's
@@ -99,14 +105,18 @@ def _of_request(error: GraphQLError, executed: bool) -> GraphQLError:
             return _internal(error)
     if isinstance(error, GraphQLSyntaxError):
         return _readable(error, PARSE_FAILED)
+    if isinstance(original, REFUSED_REQUESTS):
+        return _readable(error, UNKNOWN_OPERATION if isinstance(original, CannotGetOperationTypeError) else BAD_REQUEST)
+    message = without_suggestions(message) if hides_schema else message
     return _readable(error, BAD_USER_INPUT if executed else VALIDATION_FAILED, message)
 
 
-def _of_field(error: GraphQLError, original: GraphQLError) -> GraphQLError:
+def _of_field(error: GraphQLError, original: GraphQLError, hides_schema: bool) -> GraphQLError:
     """A GraphQLError is deliberate, unless graphql-core raised it itself over an argument or over a result."""
     module = next((frame.f_globals.get("__name__", "") for frame in reversed(_frames(original))), "")
     if module == "graphql.execution.values":
-        return _readable(error, BAD_USER_INPUT)
+        message = without_suggestions(error.message) if hides_schema else error.message
+        return _readable(error, BAD_USER_INPUT, message)
     if module.startswith("graphql."):
         return _internal(error)
     _logger.debug("Error in %s: %s", _place_of(error), error.message)

@@ -17,6 +17,7 @@ from strawberry.schema.schema import validate_document
 from strawberry.types import ExecutionResult
 
 from gqlplugin.app import App
+from gqlplugin.authentication.machine_users import caller_of
 from gqlplugin.errors import FailedPreconditionError
 from gqlplugin.executor.definition import Executor
 from gqlplugin.executor.graphql import GraphQLOperation, json_variables, operation_node, root_fields
@@ -25,7 +26,6 @@ from gqlplugin.graphql.extension import CONTEXT_KEY, WorkflowExtension
 from gqlplugin.graphql.limits import find_exceeded
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.base import Binding, Definitions, Platform, current_job
-from gqlplugin.platform.ids import machine_user_id
 from gqlplugin.scope import enter_scope
 
 _served: ContextVar[tuple[Definitions, strawberry.Schema] | None] = ContextVar("gqlplugin_schema", default=None)
@@ -145,12 +145,7 @@ def machine_user(definitions: Definitions, invoker: AuthInvoker | None) -> User:
     """
     if invoker is None or definitions.auth is None:
         return User()
-    namespace, name = invoker.namespace, invoker.machine_user_name
-    return User(
-        id=machine_user_id(namespace, name),
-        type="machine_user",
-        attributes=dict(definitions.auth.machine_users[name].attributes),
-    )
+    return caller_of(definitions.auth, invoker.machine_user_name)
 
 
 def problems_with(schema: strawberry.Schema, app: App) -> list[str]:

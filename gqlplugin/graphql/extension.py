@@ -14,9 +14,10 @@ from strawberry.schema.schema import validate_document
 from strawberry.types import ExecutionResult, StreamExecutionResult
 
 from gqlplugin.errors import InvalidInputError
+from gqlplugin.graphql.disclosure import NoIntrospection, find_introspection, hides_schema
 from gqlplugin.graphql.errors import REFUSED_REQUESTS, as_graphql_error, public_errors
-from gqlplugin.graphql.grants import check_grant
-from gqlplugin.graphql.idempotent import DIRECTIVE, OperationKeys, find_keys, find_misplaced
+from gqlplugin.graphql.grants import find_refused, grant_rule
+from gqlplugin.graphql.idempotent import DIRECTIVE, OperationKeys, find_keys, find_misplaced, has_header
 from gqlplugin.graphql.limits import Limits, check_query_length, find_exceeded, limit_rule
 from gqlplugin.identity import RunGrant, User
 from gqlplugin.platform.base import Binding, Definitions, Platform, bind, find_binding
@@ -67,6 +68,7 @@ class WorkflowExtension(SchemaExtension):
         self.limits = limits
         self._grant: RunGrant | None = None
         self._document: _Document | None = None
+        self._hides_schema = False
         self._is_valid = False
         self._is_streaming = False
         self._keys: OperationKeys | None = None
@@ -77,12 +79,16 @@ class WorkflowExtension(SchemaExtension):
         context.parse_options["max_tokens"] = self.limits.max_tokens
         # on_validate checks the limits before the rules; the rule is for extensions that validate by themselves
         context.validation_rules = (*context.validation_rules, limit_rule(self.limits))
+        if hides_schema(context.context):
+            self._hides_schema = True
+            context.validation_rules = (*context.validation_rules, NoIntrospection)
         binding = self._binding()
         try:
             if binding is None:
                 yield
             else:
-                self._grant = binding.grant
+                if binding.grant is not None:
+                    self._close_all_but(binding.grant)
                 with bind(binding):
                     yield
         except REFUSED_REQUESTS:
@@ -104,10 +110,6 @@ class WorkflowExtension(SchemaExtension):
             self._document = _documents.read(context.query, self.limits.max_tokens)
             context.graphql_document = self._document.node if self._document else None
         yield
-        if self._grant is not None and context.graphql_document is not None:
-            # here, where no other extension can say afterwards that the document is valid
-            name, schema = context._provided_operation_name, context.schema._schema  # noqa: SLF001 - not public
-            check_grant(self._grant, context.graphql_document, name, schema)
 
     def on_validate(self) -> Iterator[None]:
         """Check the limits, then the rules, or take both from the cache."""
@@ -117,12 +119,13 @@ class WorkflowExtension(SchemaExtension):
             document = self._document
             if document is None or document.node is not node:  # another extension's
                 document = _Document(node)
-            errors = document.errors_for(context.schema._schema, context.validation_rules, self.limits)  # noqa: SLF001
+            schema, rules = context.schema._schema, context.validation_rules  # noqa: SLF001 - not public
+            errors = document.errors_for(schema, rules, self.limits, hides_schema=self._hides_schema)
             if document.is_ambiguous and context._provided_operation_name is None:  # noqa: SLF001 - not public
                 errors = [*errors, _which_operation()]
-            context.pre_execution_errors = list(errors)
-            if document.mutates and not errors:
-                self._enter_keys(document)
+            context.pre_execution_errors = errors = self._refused(node) or list(errors)
+            if document.mutates and not errors and (document.may_be_keyed or has_header(context.context)):
+                self._enter_keys()
         yield
         self._is_valid = not context.pre_execution_errors
 
@@ -137,17 +140,31 @@ class WorkflowExtension(SchemaExtension):
         """What the response's `extensions` say of idempotency keys."""
         return {} if self._keys is None else {"idempotency": self._keys.report()}
 
-    def _enter_keys(self, document: _Document) -> None:
+    def _enter_keys(self) -> None:
         binding = find_binding()
         user = binding.user if binding is not None else User()
         try:
-            keys = find_keys(self.execution_context, user, may_have_directive=document.may_be_keyed)
+            keys = find_keys(self.execution_context, user)
         except InvalidInputError as error:
             self.execution_context.pre_execution_errors = [as_graphql_error(error)]
             return
         if keys is not None:
             keys.enter()
             self._keys = keys
+
+    def _close_all_but(self, grant: RunGrant) -> None:
+        context = self.execution_context
+        name = context._provided_operation_name  # noqa: SLF001 - not public
+        context.validation_rules = (*context.validation_rules, grant_rule(grant.may_cancel, name))
+        self._grant = grant
+
+    def _refused(self, node: DocumentNode) -> list[GraphQLError]:
+        """The error of an operation that the caller's grant does not open, which is told before any other."""
+        context = self.execution_context
+        if self._grant is None:
+            return []
+        name, schema = context._provided_operation_name, context.schema._schema  # noqa: SLF001 - not public
+        return find_refused(self._grant.may_cancel, node, name, schema)
 
     def _binding(self) -> Binding | None:
         context = self.execution_context.context
@@ -163,7 +180,7 @@ class WorkflowExtension(SchemaExtension):
         return Binding(platform, definitions, user)
 
     def _public(self, errors: Collection[GraphQLError]) -> list[GraphQLError]:
-        return public_errors(errors, executed=self._is_valid)
+        return public_errors(errors, executed=self._is_valid, hides_schema=self._hides_schema)
 
 
 class _Document:
@@ -175,14 +192,18 @@ class _Document:
         self.is_ambiguous = len(operations) > 1
         self.mutates = any(one.operation is OperationType.MUTATION for one in operations)
         self.may_be_keyed = node.loc is None or DIRECTIVE in node.loc.source.body
-        self._verdicts: dict[tuple[GraphQLSchema, Rules, Limits], list[GraphQLError]] = {}
+        self._verdicts: dict[tuple[GraphQLSchema, Rules, Limits, bool], list[GraphQLError]] = {}
 
-    def errors_for(self, schema: GraphQLSchema, rules: Rules, limits: Limits) -> list[GraphQLError]:
+    def errors_for(
+        self, schema: GraphQLSchema, rules: Rules, limits: Limits, *, hides_schema: bool
+    ) -> list[GraphQLError]:
         """What is wrong with it; a document beyond the limits is not validated at all."""
-        key = (schema, rules, limits)
+        key = (schema, rules, limits, hides_schema)
         errors = self._verdicts.get(key)
         if errors is None:
             errors = find_exceeded(self.node, limits)
+            if hides_schema and not errors:  # also where an extension has taken all rules away
+                errors = find_introspection(self.node, schema)
             if rules and not errors:
                 errors = validate_document(schema, self.node, rules)
             if self.may_be_keyed and not errors:

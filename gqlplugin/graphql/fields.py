@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from functools import cache, partial
-from keyword import iskeyword
+from functools import partial
 from types import MappingProxyType
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
 import strawberry
 from anyio import to_thread
@@ -15,25 +14,21 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from strawberry.types.field import StrawberryField
 
 from gqlplugin.codec import describe
-from gqlplugin.errors import FieldProblem, InvalidInputError, PlatformNotBoundError
+from gqlplugin.errors import PlatformNotBoundError
+from gqlplugin.graphql.arguments import InputReader, parameter_of, set_defaults
 from gqlplugin.graphql.events import ResolverEvents
 from gqlplugin.graphql.idempotent import OWN_KEY, enter_field, leave_field
-from gqlplugin.graphql.types import Argument, Converter, annotation_of, converter_of
+from gqlplugin.graphql.types import Converter, annotation_of, converter_of
 from gqlplugin.identity import AuthInvoker, User
-from gqlplugin.models.fields import ModelField, arguments_of, fields_of, locate, reads_json_models
+from gqlplugin.models.fields import ModelField, arguments_of
 from gqlplugin.models.names import output_shape
 from gqlplugin.models.shapes import Foreign, Scalar, Shape, leaf_of
 from gqlplugin.platform.base import Definitions, EnvValue, find_binding
 from gqlplugin.resolver import Resolver, ResolverContext
 from gqlplugin.scope import Scope, enter_scope
 
-MAX_PROBLEMS = 100
-"""Most wrong fields that are told of one by one: a long list of bad items is not to become a longer answer."""
-
 _NO_ENV: Mapping[str, EnvValue] = MappingProxyType({})
 _ANONYMOUS = User()
-_TAKEN = ("info", "source", "root", "self", "_source")
-"""Names that Strawberry, or a permission class, calls something else by."""
 
 
 def resolver_field(resolver: Resolver[Any, Any]) -> StrawberryField:
@@ -51,7 +46,7 @@ def resolver_field(resolver: Resolver[Any, Any]) -> StrawberryField:
     function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [
             inspect.Parameter("info", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=strawberry.Info),
-            *map(_parameter, arguments),
+            *map(parameter_of, arguments),
         ],
         return_annotation=annotation_of(shape, "output"),
     )
@@ -64,27 +59,8 @@ def resolver_field(resolver: Resolver[Any, Any]) -> StrawberryField:
         metadata={OWN_KEY: True},
     )
     field = cast(StrawberryField, made)  # Strawberry's own annotation is that of the result, for type checkers
-    for argument, one in zip(field.arguments, arguments, strict=True):
-        if one.has_default:
-            argument.default = one.default  # not in the signature, whose defaults Strawberry hashes
+    set_defaults(field, arguments)
     return field
-
-
-def _parameter(field: ModelField) -> inspect.Parameter:
-    return inspect.Parameter(
-        _parameter_name(field.name),
-        inspect.Parameter.KEYWORD_ONLY,
-        annotation=Annotated[
-            annotation_of(field.shape, "input"),
-            strawberry.argument(
-                name=field.graphql_name, description=field.description, deprecation_reason=field.deprecation_reason
-            ),
-        ],
-    )
-
-
-def _parameter_name(name: str) -> str:
-    return f"{name}_" if name in _TAKEN or iskeyword(name) else name
 
 
 def _function(
@@ -92,7 +68,7 @@ def _function(
 ) -> Callable[..., Awaitable[object]]:
     """What Strawberry calls."""
     body, output, events = resolver.body, _Output(resolver, shape), ResolverEvents(resolver)
-    validate = _Input(resolver.input, arguments).validate if resolver.input is not None else None
+    validate = InputReader(resolver.input, arguments).validate if resolver.input is not None else None
     invoker_in = _Invoker(resolver).find
     is_async = any(map(inspect.iscoroutinefunction, (body, getattr(body, "__call__", None))))  # noqa: B004 - an object
 
@@ -131,52 +107,6 @@ def _function(
         return output.shown(result)
 
     return resolve
-
-
-class _Input:
-    """Makes the input of a resolver from its arguments."""
-
-    def __init__(self, model: type[BaseModel], fields: list[ModelField]) -> None:
-        self._model = model
-        self._arguments = [(_parameter_name(field.name), Argument.of(field)) for field in fields]
-        self._fields = cache(partial(fields_of, position="input"))
-        self._by_alias = reads_json_models(model)
-
-    def validate(self, given: Mapping[str, Any]) -> BaseModel:
-        """The validated input.
-
-        Raises:
-            InvalidInputError: With one problem per field that is wrong, up to `MAX_PROBLEMS`.
-        """
-        data: dict[str, Any] = {}
-        for name, argument in self._arguments:
-            if name in given:
-                argument.put(given[name], data)
-            elif argument.filled_with_none:
-                data[argument.name] = None
-        try:
-            # GraphQL has checked the types, and a strict model would want what JSON can't say, such as a UUID
-            return self._model.model_validate(data, strict=False, by_name=True, by_alias=self._by_alias)
-        except ValidationError as error:
-            problems = self._problems(error)
-        # outside of the handler: pydantic's error shows the values
-        raise InvalidInputError(problems=problems)
-
-    def _problems(self, error: ValidationError) -> list[FieldProblem]:
-        found = error.errors(include_url=False, include_input=False)
-        problems = [
-            FieldProblem(locate(self._model, item["loc"], self._fields), _message(item))
-            for item in found[:MAX_PROBLEMS]
-        ]
-        if len(found) > MAX_PROBLEMS:
-            problems.append(FieldProblem((), f"There are {len(found) - MAX_PROBLEMS} more problems."))
-        return problems
-
-
-def _message(item: Mapping[str, Any]) -> str:
-    """What pydantic says; for a validator's own error, what the validator says."""
-    raised = item.get("ctx", {}).get("error")
-    return str(raised) if isinstance(raised, ValueError) else str(item["msg"])
 
 
 class _Invoker:

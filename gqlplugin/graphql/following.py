@@ -8,7 +8,7 @@ from contextlib import aclosing
 from copy import copy
 from typing import Any, Generic, Protocol, TypeVar
 
-from gqlplugin.errors import GqlpluginError
+from gqlplugin.errors import GqlpluginError, PlatformUnavailableError
 from gqlplugin.execution import JobExecution, WorkflowExecution
 from gqlplugin.graphql.changes import News, changes_since, first_look
 from gqlplugin.graphql.seen import Seen
@@ -28,11 +28,15 @@ class Look(Generic[V]):
     """A run and its jobs, as they were when they were read, and what those who follow make of them.
 
     Attributes:
+        number: Of the looks at this run.
         session: The number of the watch that it is from.
     """
 
-    def __init__(self, run: WorkflowExecution, jobs: Sequence[JobExecution], session: int, show: Show[V]) -> None:
+    def __init__(
+        self, run: WorkflowExecution, jobs: Sequence[JobExecution], number: int, session: int, show: Show[V]
+    ) -> None:
         self.run = run
+        self.number = number
         self.session = session
         self._jobs = jobs
         self._show = show
@@ -77,11 +81,13 @@ class Followers(Generic[V]):
         if hub is None or hub.has_ended:
             hub = self._hubs[key] = _Hub(platform, run_id, self._show)
         session = hub.join(afresh=seen is not None)
-        look: Look[V] | None = None
+        number, has_ended = 0, False
         try:
-            while look is None or not look.run.status.is_final:
-                look = await hub.next(look, session)
+            while not has_ended:
+                look = await hub.next(number, session)
+                number, has_ended = look.number, look.run.status.is_final
                 seen, update = look.since(seen)
+                del look  # whoever reads slowly holds no more than what is being sent to them
                 if update is not None:
                     yield update
         finally:
@@ -100,7 +106,7 @@ class _Hub(Generic[V]):
         self._run_id = run_id
         self._show = show
         self._followers = 0
-        self._session = 0
+        self._looks = self._session = 0
         self._anew = asyncio.Event()
         self._latest: Look[V] | None = None
         self._error: Exception | None = None
@@ -115,10 +121,9 @@ class _Hub(Generic[V]):
     def join(self, *, afresh: bool) -> int:
         """One more follows; the number of the first session that they may take a look from."""
         self._followers += 1
-        if not afresh or self._latest is None:
-            return self._session
-        self._anew.set()
-        return self._session + 1
+        if afresh and self._session:
+            self._anew.set()
+        return self._session + 1 if afresh else 0
 
     def leave(self) -> bool:
         """One less follows; whether anybody is left."""
@@ -127,9 +132,9 @@ class _Hub(Generic[V]):
             self._task.cancel()
         return self._followers > 0
 
-    async def next(self, after: Look[V] | None, session: int) -> Look[V]:
-        """The newest look, once it is another one than `after`, and of a session from `session` on."""
-        while self._latest is None or self._latest is after or self._latest.session < session:
+    async def next(self, after: int, session: int) -> Look[V]:
+        """The newest look, once its number is above `after`, and its session not below `session`."""
+        while self._latest is None or self._latest.number <= after or self._latest.session < session:
             if self._error is not None:
                 raise self._own_error() from self._error
             await self._turn.wait()
@@ -157,15 +162,18 @@ class _Hub(Generic[V]):
         async with aclosing(watching) as runs:
             while (run := await self._next_of(runs)) is not None:
                 jobs = (await self._platform.get_jobs([self._run_id])).get(self._run_id, ())
-                self._latest = Look(run, jobs, self._session, self._show)
+                self._looks += 1
+                self._latest = Look(run, jobs, self._looks, self._session, self._show)
                 self._tell()
                 if run.status.is_final:
                     return not self._anew.is_set()
+        if not self._anew.is_set():
+            raise PlatformUnavailableError
         return False
 
     async def _next_of(self, runs: AsyncIterator[WorkflowExecution]) -> WorkflowExecution | None:
-        """What a watch says next; None when it is to begin anew."""
-        said = asyncio.ensure_future(anext(runs))
+        """What a watch says next; None when it says no more, or is to begin anew."""
+        said = asyncio.ensure_future(anext(runs, None))
         anew = asyncio.ensure_future(self._anew.wait())
         try:
             await asyncio.wait([said, anew], return_when=asyncio.FIRST_COMPLETED)

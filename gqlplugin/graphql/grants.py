@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -15,13 +16,15 @@ from graphql import (
     GraphQLSchema,
     OperationDefinitionNode,
     SelectionSetNode,
+    ValidationContext,
 )
+from graphql.validation import ASTValidationRule
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 
 from gqlplugin.graphql.errors import FORBIDDEN
-from gqlplugin.identity import RunGrant
 
 _KEY = "gqlplugin.grant"
+_REFUSAL = "The token of this request is for one workflow run, and opens nothing else."
 
 FOR_READING: Mapping[str, str] = MappingProxyType({_KEY: "read"})
 """The metadata of a root field that a grant opens: the field itself compares the run's ID, by `policy.may_see`."""
@@ -30,28 +33,41 @@ FOR_CANCELING: Mapping[str, str] = MappingProxyType({_KEY: "cancel"})
 """The same for one that takes a grant that may cancel; see `policy.may_cancel`."""
 
 
-def check_grant(grant: RunGrant, document: DocumentNode, operation_name: str | None, schema: GraphQLSchema) -> None:
-    """Refuse an operation that asks for more than a grant allows.
+def find_refused(
+    may_cancel: bool, document: DocumentNode, operation_name: str | None, schema: GraphQLSchema
+) -> list[GraphQLError]:
+    """The error of an operation that asks for more than a grant allows.
 
     Args:
-        grant: The caller's.
+        may_cancel: Whether the grant says so.
         document: Need not be valid.
         operation_name: Which of its operations runs; all are looked at when that isn't clear.
         schema: In which the fields say what they are for.
-
-    Raises:
-        GraphQLError: It does.
     """
-    opened = {"read", "cancel"} if grant.may_cancel else {"read"}
+    opened = ("read", "cancel") if may_cancel else ("read",)
     for operation in _operations(document, operation_name):
         root = schema.get_root_type(operation.operation)
         for name in _root_fields(operation.selection_set, document):
             field = root.fields.get(name) if root else None
             if name != "__typename" and (field is None or _opened_by(field.extensions) not in opened):
-                raise GraphQLError(
-                    "The token of this request is for one workflow run, and opens nothing else.",
-                    extensions={"code": FORBIDDEN},
-                )
+                return [GraphQLError(_REFUSAL, extensions={"code": FORBIDDEN})]
+    return []
+
+
+@lru_cache(maxsize=64)
+def grant_rule(may_cancel: bool, operation_name: str | None) -> type[ASTValidationRule]:
+    """A validation rule of the same, for extensions that validate by themselves, or remember what was valid.
+
+    The same class at every call: a new one would defeat caches of validation.
+    """
+
+    class GrantRule(ASTValidationRule):
+        def __init__(self, context: ValidationContext) -> None:
+            super().__init__(context)
+            for error in find_refused(may_cancel, context.document, operation_name, context.schema):
+                context.report_error(error)
+
+    return GrantRule
 
 
 def _operations(document: DocumentNode, name: str | None) -> list[OperationDefinitionNode]:

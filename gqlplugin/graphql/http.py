@@ -5,21 +5,27 @@ The specification is https://graphql.github.io/graphql-over-http/draft/.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
 from functools import lru_cache
 from typing import Any, cast
 
 from cross_web import HTTPException
+from graphql import GraphQLError
 from pydantic_core import from_json, to_json
 from starlette.responses import Response
 from strawberry.http import GraphQLHTTPResponse, GraphQLRequestData
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
+from strawberry.types.execution import PreExecutionError
 
 from gqlplugin.errors import GqlpluginError, UnauthenticatedError
 from gqlplugin.graphql.errors import INTERNAL, extensions_of, internal_error
 
 JSON = "application/json"
 GRAPHQL_RESPONSE = "application/graphql-response+json"
+
+
+_PROTECTION = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 
 
 class RefusedRequestError(Exception):
@@ -120,6 +126,15 @@ def _bad_request(message: str) -> RefusedRequestError:
     return RefusedRequestError(400, {"code": "BAD_REQUEST"}, message)
 
 
+def protect(response: Response) -> None:
+    """Keep caches from storing an answer that is its caller's, and browsers from taking it for something else.
+
+    What a resolver has said itself stays.
+    """
+    said = {name for name, _ in response.raw_headers}
+    response.raw_headers.extend(header for header in _PROTECTION if header[0] not in said)
+
+
 def method_not_allowed(message: str, allowed: Iterable[str]) -> RefusedRequestError:
     """The refusal of a method, with those that are allowed here."""
     return RefusedRequestError(405, {"code": "METHOD_NOT_ALLOWED"}, message, {"allow": ", ".join(allowed)})
@@ -129,7 +144,19 @@ def refusal(accept: str, error: Exception) -> Response:
     """The answer to a request that did not run."""
     refused = _as_refused(error)
     body = {"errors": [{"message": str(refused), "extensions": refused.extensions}]}
-    return Response(to_json(body), refused.status, refused.headers, media_type_for(accept))
+    response = Response(to_json(body), refused.status, refused.headers, media_type_for(accept))
+    protect(response)
+    return response
+
+
+async def until_refused(results: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+    """The results of a stream; an error that our extension raises, which is one for clients, is the last of them."""
+    try:
+        async with aclosing(results):
+            async for result in results:
+                yield result
+    except GraphQLError as error:
+        yield PreExecutionError(data=None, errors=[error])
 
 
 def _as_refused(error: Exception) -> RefusedRequestError:  # noqa: PLR0911 - one case per kind of error

@@ -8,14 +8,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextvars import ContextVar, Token
+from functools import cached_property
 from typing import Any
 
 import strawberry
 from graphql import (
+    DirectiveNode,
     DocumentNode,
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
+    GraphQLDirective,
     GraphQLError,
     GraphQLIncludeDirective,
     GraphQLSchema,
@@ -25,12 +28,15 @@ from graphql import (
     OperationType,
     SelectionNode,
     SelectionSetNode,
+    StringValueNode,
+    VariableNode,
     get_directive_values,
     get_operation_ast,
 )
 from graphql.execution import get_variable_values
 from graphql.execution.values import VariableValues
 from strawberry.directive import DirectiveLocation, DirectiveValue
+from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types import ExecutionContext
 
 from gqlplugin.errors import InvalidInputError
@@ -112,6 +118,8 @@ def leave_field(token: Token[KeyedField | None]) -> None:
 
 def find_misplaced(document: DocumentNode, schema: GraphQLSchema) -> list[GraphQLError]:
     """An error for each directive that is not on a field at the root of a mutation."""
+    if _definition(schema) is None:
+        return []
     return [
         GraphQLError(
             f"The directive @{DIRECTIVE} is for fields at the root of a mutation, and {node.name.value!r} is none.",
@@ -121,6 +129,13 @@ def find_misplaced(document: DocumentNode, schema: GraphQLSchema) -> list[GraphQ
         if isinstance(definition, (OperationDefinitionNode, FragmentDefinitionNode))
         for node in _misplaced(definition.selection_set, is_root=_is_root(definition, schema))
     ]
+
+
+def _definition(schema: GraphQLSchema) -> GraphQLDirective | None:
+    """Our directive in a schema, which may have another one of that name."""
+    found = schema.get_directive(DIRECTIVE)
+    known = found is not None and found.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF) is idempotent
+    return found if known else None
 
 
 def _is_root(definition: OperationDefinitionNode | FragmentDefinitionNode, schema: GraphQLSchema) -> bool:
@@ -140,29 +155,45 @@ def _misplaced(selection_set: SelectionSetNode | None, *, is_root: bool) -> Iter
 
 
 def _has_directive(node: FieldNode) -> bool:
-    return any(one.name.value == DIRECTIVE for one in node.directives or ())
+    return any(map(_is_ours, node.directives or ()))
 
 
-def find_keys(context: ExecutionContext, user: User, *, may_have_directive: bool) -> OperationKeys | None:
+def _is_ours(directive: DirectiveNode) -> bool:
+    return directive.name.value == DIRECTIVE
+
+
+def has_header(context: object) -> bool:
+    """Whether the request that an operation came by has the header.
+
+    Args:
+        context: Strawberry's, for resolvers.
+    """
+    scope = _http_scope(context)
+    return scope is not None and any(name == _HEADER for name, _ in scope["headers"])
+
+
+def find_keys(context: ExecutionContext, user: User) -> OperationKeys | None:
     """The keys of a valid operation; None when it has none, or is no mutation.
 
     Args:
         context: Of the operation.
         user: The caller.
-        may_have_directive: Whether the document can have the directive.
 
     Raises:
         InvalidInputError: A key is malformed, could be guessed, or would be that of two fields.
     """
     scope = _http_scope(context.context)
     headers = [value.decode("latin-1") for name, value in scope["headers"] if name == _HEADER] if scope else []
-    if not headers and not may_have_directive:
-        return None
-    mutation = _Mutation.of(context)
-    if mutation is None:
+    document = context.graphql_document
+    node = get_operation_ast(document, context.operation_name) if document else None
+    if document is None or node is None or node.operation is not OperationType.MUTATION:
         return None
     header = read_header(headers) if headers else None
-    keys = {name: key for name in mutation.fields if (key := mutation.directive_key(name) or header) is not None}
+    try:
+        mutation = _Mutation(context, document, node)
+        keys = {name: key for name in mutation.fields if (key := mutation.directive_key(name) or header) is not None}
+    except _WrongVariablesError:
+        return None
     for key in keys.values():
         check_unguessable(key, user)
     mutation.check_apart(keys)
@@ -191,32 +222,36 @@ def _claim(scope: MutableMapping[str, Any], names: Iterable[str]) -> None:
         claimed.add(name)
 
 
-class _Mutation:
-    """The fields at the root of a mutation, without those that are skipped."""
+class _WrongVariablesError(Exception):
+    """The variables of an operation don't fit, as its execution will say."""
 
-    def __init__(self, context: ExecutionContext, node: OperationDefinitionNode, variables: VariableValues) -> None:
-        self._schema = context.schema
-        self._variables = variables
-        self.type_name = str(self._schema._schema.mutation_type)  # noqa: SLF001 - Strawberry has no other way to it
-        self.fields: dict[str, list[FieldNode]] = {}
-        document = context.graphql_document
+
+class _Mutation:
+    """The fields at the root of a mutation, without those that are skipped.
+
+    Raises:
+        _WrongVariablesError: From a method that needs the variables.
+    """
+
+    def __init__(self, context: ExecutionContext, document: DocumentNode, node: OperationDefinitionNode) -> None:
+        self._context = context
+        self._node = node
+        self._schema = context.schema._schema  # noqa: SLF001 - Strawberry has no other way to it
         self._fragments = {
-            one.name.value: one
-            for one in (document.definitions if document else ())
-            if isinstance(one, FragmentDefinitionNode)
+            one.name.value: one for one in document.definitions if isinstance(one, FragmentDefinitionNode)
         }
+        self.type_name = str(self._schema.mutation_type)
+        self.fields: dict[str, list[FieldNode]] = {}
         for field in self._selected(node.selection_set, set()):
             self.fields.setdefault(field.alias.value if field.alias else field.name.value, []).append(field)
 
-    @classmethod
-    def of(cls, context: ExecutionContext) -> _Mutation | None:
-        """What an operation runs; None when it is no mutation, or its variables are wrong, as its execution says."""
-        document, schema = context.graphql_document, context.schema._schema  # noqa: SLF001 - as above
-        node = get_operation_ast(document, context.operation_name) if document else None
-        if node is None or node.operation is not OperationType.MUTATION:
-            return None
-        variables = get_variable_values(schema, node.variable_definitions or (), context.variables or {})
-        return None if isinstance(variables, list) else cls(context, node, variables)
+    @cached_property
+    def _variables(self) -> VariableValues:
+        """Only where they are needed: the execution reads them once more, which takes a while."""
+        values = get_variable_values(self._schema, self._node.variable_definitions or (), self._context.variables or {})
+        if isinstance(values, list):
+            raise _WrongVariablesError
+        return values
 
     def name_of(self, response_key: str) -> str:
         """The schema's name of a field."""
@@ -224,29 +259,41 @@ class _Mutation:
 
     def directive_key(self, response_key: str) -> str | None:
         """The key that a field's directive gives it."""
-        directive = self._schema._schema.get_directive(DIRECTIVE)  # noqa: SLF001 - as above
-        if directive is None or self._schema.get_directive_by_name(DIRECTIVE) is not idempotent:
+        nodes = [node for node in self.fields[response_key] if _has_directive(node)]
+        definition = _definition(self._schema) if nodes else None
+        if definition is None:
             return None
-        found = [get_directive_values(directive, node, self._variables) for node in self.fields[response_key]]
-        keys = {str(values["key"]) for values in found if values is not None}
+        keys = {self._key_of(node, definition) for node in nodes}
         if len(keys) > 1:
             raise InvalidInputError(f"The field {response_key!r} has several idempotency keys: give it one.")
-        return check_key(keys.pop(), f"The key of @{DIRECTIVE}") if keys else None
+        return check_key(keys.pop(), f"The key of @{DIRECTIVE}")
+
+    def _key_of(self, node: FieldNode, definition: GraphQLDirective) -> str:
+        value = next(one.arguments[0].value for one in node.directives or () if _is_ours(one))
+        if isinstance(value, StringValueNode):
+            return value.value
+        if isinstance(value, VariableNode):
+            given = (self._context.variables or {}).get(value.name.value)
+            if isinstance(given, str):
+                return given
+        values = get_directive_values(definition, node, self._variables)
+        return str(values and values["key"])
 
     def check_apart(self, keys: Mapping[str, str]) -> None:
         """Refuse what would give two fields one key, or a field's key to the starts of another one."""
+        if len(self.fields) == 1:
+            return
         pairs = Counter((self.name_of(one), key) for one, key in keys.items())
         for (name, _), count in pairs.items():
             if count > 1:
                 raise _same_key(name)
-        if len(self.fields) > 1:
-            for name in map(self.name_of, keys):
-                field = self._schema.get_field_for_type(name, self.type_name)
-                if field is None or OWN_KEY not in field.metadata:
-                    raise InvalidInputError(
-                        f"An idempotency key can't be kept to {name!r} beside other fields, as create_resolver did not "
-                        "make it: send it in an operation of its own."
-                    )
+        for name in map(self.name_of, keys):
+            field = self._context.schema.get_field_for_type(name, self.type_name)
+            if field is None or OWN_KEY not in field.metadata:
+                raise InvalidInputError(
+                    f"An idempotency key can't be kept to {name!r} beside other fields, as create_resolver did not "
+                    "make it: send it in an operation of its own."
+                )
 
     def _selected(self, selection_set: SelectionSetNode, visited: set[str]) -> Iterator[FieldNode]:
         for one in selection_set.selections:
@@ -263,9 +310,11 @@ class _Mutation:
                     yield from self._selected(fragment.selection_set, visited)
 
     def _is_included(self, node: SelectionNode) -> bool:
+        if all(map(_is_ours, node.directives or ())):
+            return True
         skip = get_directive_values(GraphQLSkipDirective, node, self._variables)
         include = get_directive_values(GraphQLIncludeDirective, node, self._variables)
-        return not (skip and skip["if"]) and (include is None or include["if"])
+        return not (skip and skip["if"]) and (include is None or bool(include["if"]))
 
 
 def _same_key(name: str) -> InvalidInputError:

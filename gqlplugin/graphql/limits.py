@@ -34,6 +34,7 @@ class Limits:
         max_tokens: Tokens of the query text.
         max_query_characters: Length of the query text; long values belong into variables.
         max_body_bytes: Length of the HTTP body.
+        max_subscriptions: Operations that are under way at once on one WebSocket.
     """
 
     max_depth: int = 12
@@ -43,6 +44,7 @@ class Limits:
     max_tokens: int = 4_000
     max_query_characters: int = 100_000
     max_body_bytes: int = 2 * 1024 * 1024
+    max_subscriptions: int = 100
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Who may see and resume a run, and who may see the executors."""
+"""Who may see, resume, cancel and answer a run, and who may see the executors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from inspect import isawaitable
 from typing import Protocol, TypeVar
 
-from gqlplugin.errors import ForbiddenError, UnauthenticatedError
+from gqlplugin.errors import DefinitionError, ForbiddenError, UnauthenticatedError
 from gqlplugin.execution import ExecutionFilter, WorkflowExecution
 from gqlplugin.identity import User, is_executor_user
 from gqlplugin.platform.base import Binding
@@ -15,9 +15,10 @@ T = TypeVar("T")
 
 
 class RunPolicy(Protocol):
-    """Decides who may see and resume a run, and who may operate; give one to `create_schema(policy=)`.
+    """Decides who may do what with a run, and who may operate; give one to `create_schema(policy=)`.
 
-    Every method may be an `async def`. To a caller who may not see a run it does not exist.
+    Every method may be an `async def`. To a caller who may not see a run it does not exist. Who may start one is for
+    the workflow to say: `create_workflow(permission=)`.
     """
 
     def may_see(self, user: User, run: WorkflowExecution) -> bool | Awaitable[bool]:
@@ -32,8 +33,18 @@ class RunPolicy(Protocol):
         """Whether the caller, who may see the run, may cancel it."""
         ...
 
+    def may_resolve(self, user: User, run: WorkflowExecution, wait_point: str) -> bool | Awaitable[bool]:
+        """Whether the caller, who may see the run, may answer it where it waits.
+
+        Args:
+            user: The caller.
+            run: The run.
+            wait_point: The name of the wait point.
+        """
+        ...
+
     def listing(self, user: User) -> ExecutionFilter | Awaitable[ExecutionFilter]:
-        """Which runs the caller may list: the request's own filter is applied on top.
+        """Which runs the caller may list, be it those that wait: the request's own filter is applied on top.
 
         Raises:
             UnauthenticatedError: Only a known caller may list runs.
@@ -54,14 +65,16 @@ class CallerPolicy:
     """The default: a run belongs to the caller who started it.
 
     A run that was started anonymously belongs to whoever holds its ID. Listing needs a caller, and shows their own.
-    What an executor did, and the runs it started, belong to nobody who can call.
+    What an executor did, and the runs it started, belong to nobody who can call. Who owns a run may see, resume and
+    cancel it, and not answer it where it waits: an approval is not given by who asks for it.
 
     ```python
     CallerPolicy(operators=lambda user: (user.attributes or {}).get("role") == "OPERATOR")
     ```
 
     Args:
-        operators: Who may see the executors, and see, resume and list every run; a plain function. Nobody by default.
+        operators: Who may see the executors, and see, list, resume, cancel and answer every run; a plain function.
+            Nobody by default.
     """
 
     def __init__(self, *, operators: Callable[[User], bool] = _nobody) -> None:
@@ -79,6 +92,11 @@ class CallerPolicy:
     def may_cancel(self, user: User, run: WorkflowExecution) -> bool:
         """The same as for seeing it."""
         return self.may_see(user, run)
+
+    def may_resolve(self, user: User, run: WorkflowExecution, wait_point: str) -> bool:
+        """Whether the caller may operate, whoever started the run."""
+        del run, wait_point
+        return self.may_operate(user)
 
     def listing(self, user: User) -> ExecutionFilter:
         """The caller's own runs; those of everybody for operators.
@@ -105,6 +123,27 @@ class CallerPolicy:
         if isawaitable(answer):  # which is true whatever it would answer
             raise TypeError("CallerPolicy(operators=) takes a plain function: write a policy of your own to await.")
         return bool(answer)
+
+
+_METHODS = ("may_see", "may_resume", "may_cancel", "may_resolve", "listing", "may_operate")
+
+
+def check_policy(policy: object) -> None:
+    """Refuse what is no policy, such as one that was written before there was so much to decide.
+
+    Raises:
+        DefinitionError: It is a class, or lacks methods.
+    """
+    if isinstance(policy, type):
+        raise DefinitionError(
+            f"policy= is the class {policy.__qualname__}: pass an object, such as {policy.__name__}()."
+        )
+    if missing := [name for name in _METHODS if not callable(getattr(policy, name, None))]:
+        one = f"{type(policy).__module__}.{type(policy).__qualname__}"
+        raise DefinitionError(
+            f"policy= is {one}, which has no {', '.join(missing)}: add what is missing, as RunPolicy has it, or "
+            "subclass CallerPolicy."
+        )
 
 
 async def may_see(policy: RunPolicy, binding: Binding, run: WorkflowExecution) -> bool:

@@ -1,33 +1,27 @@
-"""Runs as GraphQL: an interface, one type per workflow, and the fields to read, list and resume them."""
+"""Runs as GraphQL: one type per workflow, and the fields to read, list, follow, resume and cancel them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
-from typing import Annotated, Any, Literal, Optional
+from functools import partial
+from typing import Annotated, Any
 from uuid import UUID
 
 import strawberry
-from pydantic import ValidationError
-from pydantic_core import from_json
 from strawberry.relay import PageInfo
-from strawberry.scalars import JSON
 from strawberry.types.field import StrawberryField
 
 from gqlplugin.app import App
-from gqlplugin.codec import JsonCodec, describe
-from gqlplugin.errors import (
-    DefinitionError,
-    FailedPreconditionError,
-    ForbiddenError,
-    NotFoundError,
-)
+from gqlplugin.codec import JsonCodec
+from gqlplugin.errors import DefinitionError, ForbiddenError, NotFoundError
 from gqlplugin.execution import ExecutionFilter, ExecutionStatus, WorkflowExecution
 from gqlplugin.graphql.connections import After, First, check_first, page_info
 from gqlplugin.graphql.executors import ExecutorJob
-from gqlplugin.graphql.grants import FOR_READING
-from gqlplugin.graphql.policy import RunPolicy, decided, may_see
-from gqlplugin.graphql.types import output_annotation, output_converter
+from gqlplugin.graphql.grants import FOR_CANCELING, FOR_READING
+from gqlplugin.graphql.policy import RunPolicy, decided, may_cancel, may_see
+from gqlplugin.graphql.stored import stored_field
+from gqlplugin.graphql.updates import UPDATE_NAMES, updates_field
 from gqlplugin.graphql.workflow_run import WorkflowJobRun, WorkflowRun, shown
 from gqlplugin.names import executor_of, pascal_case
 from gqlplugin.platform.base import current_binding
@@ -74,6 +68,7 @@ class Runs:
         """The GraphQL names that are taken, with what takes them."""
         own = (WorkflowRun, UnknownWorkflowRun, ExecutorJob, WorkflowJobRun, WorkflowRunEdge, WorkflowRunConnection)
         taken = [type_.__name__ for type_ in (*own, PageInfo)] + ["WorkflowRunStatus", "WorkflowJobRunStatus"]
+        taken += UPDATE_NAMES
         return dict.fromkeys(taken, "a type of gqlplugin") | {
             type_.__name__: f"the runs of workflow {name!r}" for name, type_ in self._types.items()
         }
@@ -82,7 +77,7 @@ class Runs:
         """`workflowRun` and `workflowRuns`."""
 
         async def workflow_run(id: strawberry.ID) -> WorkflowRun | None:
-            return self._shown([await self._find(id)])[0]
+            return self.shown([await self.find(id)])[0]
 
         async def workflow_runs(
             workflow_name: Annotated[
@@ -102,20 +97,41 @@ class Runs:
         ]
 
     def mutations(self) -> list[StrawberryField]:
-        """`resumeWorkflowRun`."""
+        """`resumeWorkflowRun` and `cancelWorkflowRun`."""
 
         async def resume_workflow_run(id: strawberry.ID) -> WorkflowRun:
             binding = current_binding()
-            run = await self._find(id)
+            run = await self.find(id)
             if not await decided(self._policy.may_resume(binding.user, run)):
                 raise ForbiddenError("You may not resume this workflow run.")
             await binding.platform.resume(run.id)
-            return self._shown([await binding.platform.get_execution(run.id)])[0]
+            return await self.now(run.id)
 
-        description = "Run a failed run again, under the same ID. Jobs that succeeded are not run again."
-        return [strawberry.mutation(resume_workflow_run, description=description)]
+        async def cancel_workflow_run(id: strawberry.ID) -> WorkflowRun:
+            binding = current_binding()
+            run = await self.find(id)
+            if not await may_cancel(self._policy, binding, run):
+                raise ForbiddenError("You may not cancel this workflow run.")
+            await binding.platform.cancel(run.id)
+            return await self.now(run.id)
 
-    async def _find(self, run_id: str) -> WorkflowExecution:
+        resume = "Run a failed or canceled run again, under the same ID. Jobs that succeeded are not run again."
+        cancel = "End a run that has not ended. One that is RUNNING is CANCELED once its jobs have stopped."
+        return [
+            strawberry.mutation(resume_workflow_run, description=resume),
+            strawberry.mutation(cancel_workflow_run, description=cancel, metadata=FOR_CANCELING),
+        ]
+
+    def subscriptions(self) -> list[StrawberryField]:
+        """`workflowRunUpdates`."""
+        return [updates_field(self.find, self._type_of)]
+
+    async def find(self, run_id: str) -> WorkflowExecution:
+        """A run that the caller of the operation may see.
+
+        Raises:
+            NotFoundError: There is none: one that they may not see does not exist for them.
+        """
         binding = current_binding()
         if _is_run_id(run_id):
             try:
@@ -127,6 +143,10 @@ class Runs:
                     return run
         raise NotFoundError("There is no such workflow run.")
 
+    async def now(self, run_id: str) -> WorkflowRun:
+        """A run that the caller may see, as it is now."""
+        return self.shown([await current_binding().platform.get_execution(run_id)])[0]
+
     async def _page(self, where: ExecutionFilter, first: int, after: str | None) -> WorkflowRunConnection:
         check_first(first)
         binding = current_binding()
@@ -134,13 +154,14 @@ class Runs:
         if both is None:
             return WorkflowRunConnection(edges=[], page_info=page_info((), has_next=False, after=after))
         page = await binding.platform.list_executions(both, first=first, after=after)
-        runs = zip(page.cursors, self._shown(page.executions), strict=True)
+        runs = zip(page.cursors, self.shown(page.executions), strict=True)
         return WorkflowRunConnection(
             edges=[WorkflowRunEdge(cursor=cursor, node=run) for cursor, run in runs],
             page_info=page_info(page.cursors, has_next=page.has_next, after=after),
         )
 
-    def _shown(self, executions: Sequence[WorkflowExecution]) -> list[WorkflowRun]:
+    def shown(self, executions: Sequence[WorkflowExecution]) -> list[WorkflowRun]:
+        """Runs as GraphQL, whose jobs are read together."""
         return shown(current_binding().platform, executions, self._type_of)
 
     def _type_of(self, execution: WorkflowExecution) -> type[WorkflowRun]:
@@ -183,51 +204,31 @@ def _types_of(workflows: Iterable[Workflow[Any, Any]]) -> dict[str, type[Workflo
 
 
 def _run_type(name: str, workflow: Workflow[Any, Any]) -> type[WorkflowRun]:
-    output = workflow.main_job.output if workflow.main_job else JsonCodec(Any)
-    members = {
-        "input": _value_field(workflow, "input", workflow.input, "What it was started with."),
-        "output": _value_field(workflow, "output", output, "What it returned."),
+    fields = {
+        what: stored_field(
+            codec,
+            partial(_stored, what),
+            misfit=f"The {what} of this run doesn't fit workflow {workflow.name!r} any more",
+            description=description,
+        )
+        for what, codec, description in (
+            ("input", workflow.input, "What it was started with."),
+            ("output", _output_of(workflow), "What it returned."),
+        )
     }
-    body = {"__module__": __name__, "__annotations__": {}, **{k: field for k, field in members.items() if field}}
+    body = {"__module__": __name__, "__annotations__": {}, **{what: field for what, field in fields.items() if field}}
     return strawberry.type(type(name, (WorkflowRun,), body), description=f"A run of workflow `{workflow.name}`.")
 
 
-def _value_field(
-    workflow: Workflow[Any, Any], what: Literal["input", "output"], codec: JsonCodec[Any], description: str
-) -> StrawberryField | None:
-    """A field for the stored input or output, or None when there is nothing in it but null."""
-    if codec.type in (None, type(None)):
-        return None
-    annotation, convert = _as_graphql(codec)
-
-    def value(self: WorkflowRun) -> Any:
-        text = getattr(self.execution, what)
-        try:
-            return None if text is None else convert(text)
-        except ValidationError as error:
-            raise FailedPreconditionError(
-                f"The {what} of this run doesn't fit workflow {workflow.name!r} any more: {describe(error)}."
-            ) from None
-
-    return strawberry.field(value, graphql_type=Optional[annotation], description=description)  # noqa: UP045 - no `|`
+def _stored(what: str, run: WorkflowRun) -> str | None:
+    text: str | None = getattr(run.execution, what)
+    return text
 
 
-def _as_graphql(codec: JsonCodec[Any]) -> tuple[Any, Callable[[str], Any]]:
-    """The GraphQL type of stored values, and how they are read; what GraphQL has no type for is shown as JSON."""
-    try:
-        annotation = output_annotation(codec.type)
-        convert = output_converter(codec.type)
-    except DefinitionError:
-        return JSON, from_json
-    return annotation, lambda text: codec.load(text) if convert is None else convert(codec.load(text))
+def stored_codecs(app: App) -> list[JsonCodec[Any]]:
+    """What reads the inputs and outputs of the runs, for the check of type names."""
+    return [codec for workflow in app.workflows.values() for codec in (workflow.input, _output_of(workflow))]
 
 
-def typed_values(app: App) -> list[Any]:
-    """The annotations of inputs and outputs that have a GraphQL type, for `check_type_names`."""
-    codecs = [codec for workflow in app.workflows.values() for codec in _codecs_of(workflow)]
-    return [codec.type for codec in codecs if _as_graphql(codec)[0] is not JSON]
-
-
-def _codecs_of(workflow: Workflow[Any, Any]) -> list[JsonCodec[Any]]:
-    codecs = [workflow.input, workflow.main_job.output if workflow.main_job else JsonCodec(Any)]
-    return [codec for codec in codecs if codec.type not in (None, type(None))]
+def _output_of(workflow: Workflow[Any, Any]) -> JsonCodec[Any]:
+    return workflow.main_job.output if workflow.main_job else JsonCodec(Any)

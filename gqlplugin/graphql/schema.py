@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import strawberry
 from graphql import GraphQLError
@@ -13,9 +13,10 @@ from strawberry.exceptions import DuplicatedTypeName
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
 from strawberry.tools import create_type
-from strawberry.types import ExecutionContext
+from strawberry.types import ExecutionContext, ExecutionResult
 from strawberry.types.base import has_object_definition
 from strawberry.types.field import StrawberryField
+from strawberry.types.graphql import OperationType
 
 from gqlplugin.app import App
 from gqlplugin.errors import DefinitionError
@@ -24,13 +25,15 @@ from gqlplugin.graphql.executors import Executors
 from gqlplugin.graphql.extension import WorkflowExtension
 from gqlplugin.graphql.idempotent import idempotent
 from gqlplugin.graphql.limits import Limits
-from gqlplugin.graphql.policy import CallerPolicy, RunPolicy
-from gqlplugin.graphql.runs import Runs, typed_values
+from gqlplugin.graphql.policy import CallerPolicy, RunPolicy, check_policy
+from gqlplugin.graphql.runs import Runs, stored_codecs
+from gqlplugin.graphql.stored import typed
 from gqlplugin.graphql.types import SCALAR_MAP, check_type_names
+from gqlplugin.graphql.waits import Waits, mutation_name
 from gqlplugin.platform.base import Platform
 from gqlplugin.resolver import Operation
 
-_OURS = "gqlplugin's own, for runs and executors"
+_OURS = "gqlplugin's own, for runs, executors and wait points"
 
 Extension = type[SchemaExtension] | Callable[[], SchemaExtension]
 
@@ -40,7 +43,29 @@ class WorkflowSchema(strawberry.Schema):
 
     def get_extensions(self, sync: bool = False) -> list[SchemaExtension]:  # noqa: ARG002 - Strawberry's own
         """Those of the schema, without Strawberry's for directives: our directive needs no hook around every field."""
-        return [one if isinstance(one, SchemaExtension) else one() for one in self.extensions]
+        given: Sequence[Extension | SchemaExtension] = self.extensions  # instances are deprecated, and still taken
+        return [one if isinstance(one, SchemaExtension) else one() for one in given]
+
+    async def execute(  # noqa: PLR0917 - Strawberry's own
+        self,
+        query: str | None,
+        variable_values: dict[str, Any] | None = None,
+        context_value: Any | None = None,
+        root_value: Any | None = None,
+        operation_name: str | None = None,
+        allowed_operation_types: Iterable[OperationType] | None = None,
+        operation_extensions: dict[str, Any] | None = None,
+    ) -> ExecutionResult:
+        """Run a query or a mutation; Strawberry would run a subscription as if it was one of them."""
+        return await super().execute(
+            query,
+            variable_values,
+            context_value,
+            root_value,
+            operation_name,
+            set(allowed_operation_types or OperationType) - {OperationType.SUBSCRIPTION},
+            operation_extensions,
+        )
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         """Leave the errors to the extension."""
@@ -59,43 +84,39 @@ def create_schema(
     config: StrawberryConfig | None = None,
     platform: Platform | None = None,
 ) -> WorkflowSchema:
-    """Make the GraphQL schema of an app: its resolvers, and the fields to follow, list and resume its runs.
+    """Make the GraphQL schema of an app: its resolvers, and the fields to follow, list and steer its runs.
 
     Args:
-        app: The definitions. With workflows or executors, the schema has `workflowRun`, `workflowRuns` and
-            `resumeWorkflowRun`; with executors `executors` and `executorJobs` as well.
+        app: The definitions. With workflows or executors, the schema has `workflowRun`, `workflowRuns`,
+            `workflowRunUpdates`, `resumeWorkflowRun` and `cancelWorkflowRun`; with executors `executors` and
+            `executorJobs` as well; with wait points `pendingWaitPoints`, and `resolve<Name>` for each.
         query: A Strawberry type of yours, whose fields are added.
         mutation: The same for mutations.
-        subscription: Your subscriptions.
+        subscription: The same for subscriptions.
         types: More types, such as implementations of your interfaces.
-        policy: Who may see and resume which run, and who may see the executors; `CallerPolicy()` by default.
+        policy: Who may do what with which run, and who may see the executors; `CallerPolicy()` by default.
         limits: What an operation may cost.
         extensions: Strawberry's, as classes or factories.
         config: Strawberry's.
         platform: Where workflows start, unless the view says so, as that of `create_asgi` does.
 
     Raises:
-        DefinitionError: Two fields or two types have the same name, GraphQL has nothing for an annotation, or the
-            config asks for what breaks the schema.
+        DefinitionError: Two fields or two types have the same name, GraphQL has nothing for an annotation, the policy
+            lacks a method, or the config asks for what breaks the schema.
     """
     config = config or StrawberryConfig()
     _check_config(config)
-    policy = policy or CallerPolicy()
-    runs = Runs(app, policy) if app.workflows or app.executors else None
-    executors = Executors(app, policy) if app.executors else None
-    reserved = {**(runs.names() if runs else {}), **(executors.names() if executors else {})}
-    check_type_names(app.resolvers.values(), typed_values(app), reserved=reserved)
-    own_queries = [*(runs.queries() if runs else ()), *(executors.queries() if executors else ())]
-    queries = _fields(app, "query", own_queries, config)
-    mutations = _fields(app, "mutation", runs.mutations() if runs else [], config)
+    own = _Own(app, policy or CallerPolicy())
+    queries = _fields(app, "query", own.queries(), config)
+    mutations = _fields(app, "mutation", own.mutations(), config)
     if query is None and not queries:
         queries.append(_app_name(app))
     try:
         schema = WorkflowSchema(
             cast(type, _root("Query", query, queries, app, config)),
             _root("Mutation", mutation, mutations, app, config),
-            subscription,
-            types=[*types, *(runs.types() if runs else ())],
+            _root("Subscription", subscription, own.subscriptions(), app, config),
+            types=[*types, *own.types()],
             directives=[idempotent],
             extensions=[partial(WorkflowExtension, app, platform, limits=limits), *extensions],
             config=replace(config, scalar_map={**SCALAR_MAP, **config.scalar_map}),
@@ -107,6 +128,35 @@ def create_schema(
         raise DefinitionError(f"{error.message}: {both}.") from error
     check_operations(schema, app)
     return schema
+
+
+class _Own:
+    """What the schema of an app has besides its resolvers, as far as the app has use for it."""
+
+    def __init__(self, app: App, policy: RunPolicy) -> None:
+        check_policy(policy)
+        self._runs = Runs(app, policy) if app.workflows or app.executors or app.wait_points else None
+        self._executors = Executors(app, policy) if app.executors else None
+        names = {one: what for part in (self._runs, self._executors) if part for one, what in part.names().items()}
+        codecs = stored_codecs(app)
+        self._waits = Waits(app, policy, self._runs, names) if self._runs and app.wait_points else None
+        if self._waits:
+            names |= self._waits.names()
+            codecs += self._waits.payloads()
+        answers = self._waits.inputs() if self._waits else []
+        check_type_names([*app.resolvers.values(), *answers], typed(codecs), reserved=names)
+
+    def queries(self) -> list[StrawberryField]:
+        return [field for part in (self._runs, self._executors, self._waits) if part for field in part.queries()]
+
+    def mutations(self) -> list[StrawberryField]:
+        return [field for part in (self._runs, self._waits) if part for field in part.mutations()]
+
+    def subscriptions(self) -> list[StrawberryField]:
+        return self._runs.subscriptions() if self._runs else []
+
+    def types(self) -> list[type]:
+        return [type_ for part in (self._runs, self._waits) if part for type_ in part.types()]
 
 
 def check_operations(schema: strawberry.Schema, app: App) -> None:
@@ -140,7 +190,7 @@ def _fields(
     if clashing := [one for one in resolvers if one.name in names]:
         raise DefinitionError(
             [
-                f"two fields are named {one.name!r}: resolver {one.name!r} ({one.source}), and {_OURS}"
+                f"two fields are named {one.name!r}: resolver {one.name!r} ({one.source}), and {_owner(app, one.name)}"
                 for one in clashing
             ]
         )
@@ -185,7 +235,15 @@ def _check_fields(
         name = name_of(field)
         if taken & {name, field.python_name}:
             resolver = app.resolvers.get(name)
-            what = f"resolver {name!r} ({resolver.source})" if resolver else _OURS
+            what = f"resolver {name!r} ({resolver.source})" if resolver else _owner(app, name)
             problems.append(f"two fields are named {name!r}: that of {own.__module__}.{own.__qualname__}, and {what}")
     if problems:
         raise DefinitionError(problems)
+
+
+def _owner(app: App, name: str) -> str:
+    """What a field of ours is called in a message."""
+    for point in app.wait_points.values():
+        if mutation_name(point) == name:
+            return f"the one that answers wait point {point.name!r} ({point.source})"
+    return _OURS

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import strawberry
@@ -15,14 +17,15 @@ from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from strawberry.asgi import GraphQL
 from strawberry.http import GraphQLHTTPResponse, GraphQLRequestData
-from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
+from strawberry.subscriptions import GRAPHQL_SSE_PROTOCOL, GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types import ExecutionResult
-from strawberry.types.unset import UNSET, UnsetType
+from strawberry.types.unset import UnsetType
 
 from gqlplugin.app import App
 from gqlplugin.authentication.callers import Callers, Verifier
 from gqlplugin.authentication.request import Authenticate, Authenticated, AuthRequest
 from gqlplugin.errors import GqlpluginError, UnauthenticatedError
+from gqlplugin.graphql.disclosure import HIDES_SCHEMA_KEY
 from gqlplugin.graphql.errors import internal_error
 from gqlplugin.graphql.expiry import expire_at, may_expire, send_response
 from gqlplugin.graphql.extension import CONTEXT_KEY
@@ -33,23 +36,30 @@ from gqlplugin.graphql.http import (
     from_query_string,
     media_type_for,
     method_not_allowed,
+    protect,
     read_json,
     refusal,
     request_data,
     status_of,
+    until_refused,
 )
 from gqlplugin.graphql.limits import Limits
+from gqlplugin.graphql.origins import checked_origins, is_allowed
+from gqlplugin.graphql.streams import ServerStop, wants_stream
+from gqlplugin.graphql.transport_ws import CheckedHandler, JsonMessages, close_reason
 from gqlplugin.identity import User
 from gqlplugin.platform.base import Binding, Platform
 
 _MAX_LENGTH_DIGITS = 18  # Python reads no more than some thousands
 
-_MAX_REASON_BYTES = 123  # RFC 6455, section 5.5: a close frame has room for no more
+_CONNECTION_INIT_TIMEOUT = timedelta(seconds=10)
 _ANONYMOUS = Authenticated(User())
 
 
 class GraphQLApp(GraphQL[dict[str, Any], None]):
     """The GraphQL endpoint, as an ASGI app for a `Route` and a `WebSocketRoute`.
+
+    Subscriptions are served by `graphql-transport-ws` and, by POST, as server-sent events; see `docs/live-updates.md`.
 
     It answers as "GraphQL over HTTP" has it: `application/graphql-response+json` with a fitting status for clients that
     accept it, else `application/json` with 200 for whatever is a GraphQL request. Anything that is not one is answered
@@ -61,10 +71,15 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
         platform: Where they start workflows.
         authenticate: Tells the caller; anonymous by default. For a WebSocket it is asked when `connection_init` comes.
         verifiers: Know the tokens that the app issues itself.
-        debug: Serve GraphiQL, and queries by GET.
+        debug: Serve GraphiQL, queries by GET, and introspection.
+        introspection: Tell clients the schema, and suggest its names in errors; as `debug` unless you say so.
         max_body_bytes: Longest body that is read.
+        max_subscriptions: Operations that are under way at once on one WebSocket.
         allowed_origins: Origins of web pages that may open a WebSocket, besides the endpoint's own.
     """
+
+    graphql_transport_ws_handler_class = CheckedHandler
+    websocket_adapter_class = JsonMessages  # type: ignore[assignment] # as Strawberry's own
 
     def __init__(
         self,
@@ -75,16 +90,22 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
         authenticate: Authenticate | None = None,
         verifiers: Sequence[Verifier] = (),
         debug: bool = False,
+        introspection: bool | None = None,
         max_body_bytes: int = Limits().max_body_bytes,
+        max_subscriptions: int = Limits().max_subscriptions,
         allowed_origins: Sequence[str] = (),
     ) -> None:
         super().__init__(
             schema,
             graphql_ide="graphiql" if debug else None,
             allow_queries_via_get=debug,
-            subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL,),
-            allowed_origins=allowed_origins,
+            subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL, GRAPHQL_SSE_PROTOCOL),
+            connection_init_wait_timeout=_CONNECTION_INIT_TIMEOUT,
+            max_subscriptions_per_connection=max_subscriptions,
         )
+        self._server_stop = ServerStop()
+        self._hides_schema = not (debug if introspection is None else introspection)
+        self.origins = checked_origins(allowed_origins)
         self.app = app
         self.platform = platform
         self._callers = Callers(authenticate, *verifiers)
@@ -114,6 +135,11 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
         except Exception as error:
             internal_error(error, "a WebSocket")
             await _close(websocket, 4500, "Internal error")
+
+    def is_websocket_origin_allowed(self, request: WebSocket, origin: str) -> bool:
+        """Whether a page of another origin may open a WebSocket."""
+        del request
+        return is_allowed(origin, self.origins)
 
     def _wants_ide(self, request: Request) -> bool:
         return self.graphql_ide is not None and self.should_render_graphql_ide(StarletteRequestAdapter(request))
@@ -147,15 +173,17 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> dict[str, Any]:
         """What resolvers find in `info.context`: `request`, `response` and `user`."""
-        context = {"request": request, "response": response}
+        context: dict[str, Any] = {"request": request, "response": response}
+        if self._hides_schema:
+            context[HIDES_SCHEMA_KEY] = True
         if not isinstance(request, WebSocket):  # whose caller is known when `connection_init` has come
             await self._identify(context, AuthRequest(request.scope) if self._callers.are_known else None)
         return context
 
-    async def on_ws_connect(self, context: dict[str, Any]) -> UnsetType:
+    async def on_ws_connect(self, context: dict[str, Any]) -> UnsetType | dict[str, object] | None:
         """Find out who has sent `connection_init`, and does all that comes after it."""
         await self._identify(context, AuthRequest(context["request"].scope, context["connection_params"]))
-        return UNSET
+        return await super().on_ws_connect(context)
 
     async def _identify(self, context: dict[str, Any], request: AuthRequest | None) -> None:
         caller = _ANONYMOUS
@@ -174,13 +202,32 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
     async def parse_http_body(self, request: AsyncHTTPRequestAdapter) -> GraphQLRequestData | list[GraphQLRequestData]:
         """Read the request, or say what it lacks."""
         if request.method == "GET":
-            return request_data(from_query_string(request.query_params))
+            return _streamed(request_data(from_query_string(request.query_params)), request)
         check_content_type(request.content_type or "")
         data = read_json(await request.get_body())
-        if not isinstance(data, list):
-            return request_data(data)
-        self._validate_batch_request(data, protocol="http")
-        return [request_data(item) for item in data]
+        if isinstance(data, list):
+            self._validate_batch_request(data, protocol="http")
+            return [request_data(item) for item in data]
+        return _streamed(request_data(data), request)
+
+    async def execute_operation(self, *args: Any, **kwargs: Any) -> Any:
+        """The result, or the results of a stream, which is begun whatever comes of it."""
+        result = await super().execute_operation(*args, **kwargs)
+        return until_refused(result) if isinstance(result, AsyncGenerator) else result
+
+    async def create_streaming_response(
+        self,
+        request: Request | WebSocket,
+        stream: Callable[[], AsyncIterator[str]],
+        sub_response: Response,
+        headers: Mapping[str, str],
+    ) -> Response:
+        """A stream of events, which ends when the server is to stop."""
+        response = await super().create_streaming_response(
+            request, lambda: self._server_stop.until(stream()), sub_response, headers
+        )
+        protect(response)
+        return response
 
     async def process_result(self, request: Request, result: ExecutionResult) -> GraphQLHTTPResponse:
         """The body; without `data` when nothing ran (GraphQL specification, section 7.1)."""
@@ -197,6 +244,7 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
         status = sub_response.status_code or status_of(response_data, media_type)
         response = Response(to_json(response_data), status, media_type=media_type, background=sub_response.background)
         response.raw_headers.extend(sub_response.raw_headers)
+        protect(response)
         return response
 
 
@@ -211,4 +259,10 @@ async def _close(websocket: WebSocket, code: int, reason: str) -> None:
     """Close what may be closed already."""
     if WebSocketState.DISCONNECTED not in (websocket.client_state, websocket.application_state):
         with suppress(WebSocketDisconnect):
-            await websocket.close(code, reason.encode()[:_MAX_REASON_BYTES].decode(errors="ignore"))
+            await websocket.close(code, close_reason(reason))
+
+
+def _streamed(data: GraphQLRequestData, request: AsyncHTTPRequestAdapter) -> GraphQLRequestData:
+    """The same request, to be answered as the client wants it."""
+    accept = request.headers.get("accept", "")
+    return replace(data, protocol="sse") if wants_stream(accept, data.query) else data

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import strawberry
 from pydantic_core import from_json
@@ -35,6 +35,27 @@ class WorkflowJobRun:
     result: JSON | None
     progress: float | None = strawberry.field(description="From 0 to 1, if the job tells.")
     progress_message: str | None
+    is_wait_point: bool = strawberry.field(description="Whether it is a wait for an answer, and not a job.")
+
+
+class JobsOfRuns(Protocol):
+    """Where the jobs of runs come from."""
+
+    async def of(self, run_id: str) -> Sequence[WorkflowJobRun]:
+        """The jobs of one of the runs."""
+        ...
+
+
+class KnownJobs:
+    """The jobs of a run that were read with it."""
+
+    def __init__(self, jobs: Sequence[WorkflowJobRun]) -> None:
+        self._jobs = jobs
+
+    async def of(self, run_id: str) -> Sequence[WorkflowJobRun]:
+        """The jobs; of other runs nothing is known."""
+        del run_id
+        return self._jobs
 
 
 class JobsOfPage:
@@ -45,18 +66,18 @@ class JobsOfPage:
         self._run_ids = run_ids
         self._reading: asyncio.Future[Mapping[str, Sequence[JobExecution]]] | None = None
 
-    async def of(self, run_id: str) -> Sequence[JobExecution]:
+    async def of(self, run_id: str) -> Sequence[WorkflowJobRun]:
         """The jobs of one of the runs."""
         if self._reading is None:
             self._reading = asyncio.ensure_future(self._read())
-        return (await asyncio.shield(self._reading)).get(run_id, ())
+        return [job_run(job) for job in (await asyncio.shield(self._reading)).get(run_id, ())]
 
     async def _read(self) -> Mapping[str, Sequence[JobExecution]]:
         return await self._platform.get_jobs(self._run_ids)
 
 
 async def _jobs(root: strawberry.Parent[WorkflowRun]) -> list[WorkflowJobRun]:
-    return [_job_run(job) for job in await root.jobs_of_page.of(root.execution.id)]
+    return list(await root.jobs_of_runs.of(root.execution.id))
 
 
 @strawberry.interface(
@@ -75,7 +96,7 @@ class WorkflowRun:
     progress: float | None = strawberry.field(description="From 0 to 1, if its main job tells.")
     progress_message: str | None
     execution: strawberry.Private[WorkflowExecution]
-    jobs_of_page: strawberry.Private[JobsOfPage]
+    jobs_of_runs: strawberry.Private[JobsOfRuns]
 
     jobs: list[WorkflowJobRun] = strawberry.field(
         resolver=_jobs, description="Its jobs, in the order they were triggered."
@@ -95,25 +116,28 @@ def shown(
         type_of: Tells the type of a run.
     """
     jobs = JobsOfPage(platform, [execution.id for execution in executions])
-    return [
-        type_of(execution)(
-            id=strawberry.ID(execution.id),
-            workflow_name=execution.workflow_name,
-            status=execution.status,
-            created_at=execution.created_at,
-            started_at=execution.started_at,
-            finished_at=execution.finished_at,
-            error=execution.error.message if execution.error else None,
-            progress=execution.progress.fraction if execution.progress else None,
-            progress_message=execution.progress.message if execution.progress else None,
-            execution=execution,
-            jobs_of_page=jobs,
-        )
-        for execution in executions
-    ]
+    return [workflow_run(execution, jobs, type_of(execution)) for execution in executions]
 
 
-def _job_run(job: JobExecution) -> WorkflowJobRun:
+def workflow_run(execution: WorkflowExecution, jobs: JobsOfRuns, type_: type[R]) -> R:
+    """A run as GraphQL, of a type."""
+    return type_(
+        id=strawberry.ID(execution.id),
+        workflow_name=execution.workflow_name,
+        status=execution.status,
+        created_at=execution.created_at,
+        started_at=execution.started_at,
+        finished_at=execution.finished_at,
+        error=execution.error.message if execution.error else None,
+        progress=execution.progress.fraction if execution.progress else None,
+        progress_message=execution.progress.message if execution.progress else None,
+        execution=execution,
+        jobs_of_runs=jobs,
+    )
+
+
+def job_run(job: JobExecution) -> WorkflowJobRun:
+    """A job as GraphQL."""
     return WorkflowJobRun(
         id=strawberry.ID(job.id),
         name=job.name,
@@ -126,4 +150,5 @@ def _job_run(job: JobExecution) -> WorkflowJobRun:
         result=None if job.result is None else from_json(job.result),
         progress=job.progress.fraction if job.progress else None,
         progress_message=job.progress.message if job.progress else None,
+        is_wait_point=job.is_wait_point,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Protocol
@@ -12,10 +13,12 @@ from urllib.parse import parse_qsl, unquote_plus
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from gqlplugin.errors import FailedPreconditionError
 from gqlplugin.identity import MachineUser
 
 _MAX_BODY_BYTES = 16 * 1024
 _FORM = "application/x-www-form-urlencoded"
+_logger = logging.getLogger("gqlplugin.authentication")
 
 
 class MachineUserTokens(Protocol):
@@ -72,10 +75,14 @@ class TokenEndpoint:
             if form["grant_type"] != "client_credentials":
                 raise _RefusedError("unsupported_grant_type", "grant_type must be client_credentials.")
             user = self._authenticate(request, form)
+            token = self._tokens.issue(user)
         except _RefusedError as error:
             return error.response()
+        except FailedPreconditionError as error:
+            _logger.error("No tokens can be issued here: %s", error)
+            return _unavailable()
         body = {
-            "access_token": self._tokens.issue(user),
+            "access_token": token,
             "token_type": "Bearer",
             "expires_in": int(self._tokens.lifetime.total_seconds()),
         }
@@ -94,6 +101,11 @@ class TokenEndpoint:
             headers = {} if authorization is None else {"www-authenticate": "Basic"}
             raise _RefusedError("invalid_client", "The client ID or the client secret is wrong.", headers)
         return user
+
+
+def _unavailable() -> JSONResponse:
+    body = {"error": "temporarily_unavailable", "error_description": "No tokens can be issued right now."}
+    return JSONResponse(body, status_code=503, headers={"cache-control": "no-store"})
 
 
 async def _form_of(request: Request) -> Mapping[str, str]:

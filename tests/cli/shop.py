@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,7 @@ from gqlplugin.execution import ConcurrencyPolicy
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.job import JobContext, create_workflow_job
 from gqlplugin.resolver import ResolverContext, create_resolver
+from gqlplugin.wait_point import define_wait_point
 from gqlplugin.workflow import create_workflow
 
 GATES = Path(os.environ.get("SHOP_GATES", "."))
@@ -30,8 +32,21 @@ class Receipt(BaseModel):
     charged: int
 
 
+class Request(BaseModel):
+    customer: str
+    total: int
+
+
+class Decision(BaseModel):
+    approved: bool
+    note: str = ""
+
+
 class PlaceOrder(BaseModel):
     item: str
+
+
+approval = define_wait_point("approval", payload=Request, result=Decision)
 
 
 async def opened(gate: str) -> None:
@@ -84,6 +99,13 @@ async def pack_order(input: str) -> str:
     return await wait_for_gate.trigger(input)
 
 
+@create_workflow_job(name="sign-order")
+async def sign_order(input: Order, ctx: JobContext) -> str:
+    ctx.log.info("asking for a signature")
+    decision = await approval.wait(Request(customer=NASTY, total=input.total), timeout=timedelta(hours=2))
+    return decision.note or str(decision.approved)
+
+
 def _is_clerk(user: User, invoker: AuthInvoker | None) -> bool:
     return invoker is not None and invoker.machine_user_name == "clerk"
 
@@ -106,6 +128,7 @@ app = define_app(
             main_job=wait_for_gate,
             concurrency_policy=ConcurrencyPolicy(max_concurrent_executions=1),
         ),
+        create_workflow(name="sign-order", main_job=sign_order),
         create_workflow(name="refund-order", main_job=look_up_price, permission=_is_clerk),
     ],
     resolvers=[place],

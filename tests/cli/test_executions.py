@@ -130,8 +130,20 @@ def test_one_run_as_json(gqlplugin: Gqlplugin, local: Local) -> None:
         "place-order/charge-card/look-up-price",
     ]
     last = run["jobs"][-1]
-    assert list(last) == ["id", "stackedName", "status", "result", "error", "logs", "startedAt", "finishedAt"]
-    assert (last["status"], last["result"], last["error"]) == ("SUCCESS", 5, None)
+    assert list(last) == [
+        "id",
+        "stackedName",
+        "status",
+        "isWaitPoint",
+        "input",
+        "result",
+        "error",
+        "logs",
+        "startedAt",
+        "finishedAt",
+    ]
+    assert (last["status"], last["isWaitPoint"], last["result"], last["error"]) == ("SUCCESS", False, 5, None)
+    assert last["input"] == {"order_id": "1", "total": 5}
     assert last["logs"][0].endswith("INFO looking up 1")
 
 

@@ -142,7 +142,7 @@ def test_a_firing_is_followed(gqlplugin: Gqlplugin, local: Options) -> None:
     """With --wait it is followed to its end; the run that it started is in its output, and done."""
     result = gqlplugin("executor", "trigger", "nightly-report", "-d", DUE, "-W", *local)
     assert result.code == 0
-    assert re.search(r"  SUCCESS +workflow executor/nightly-report  \d+ms$", result.err.strip())
+    assert re.search(r"  SUCCESS +executor nightly-report  \d+ms$", result.err.strip())
     outcome = json.loads(result.out.splitlines()[-1].removeprefix("Output: "))
     started = gqlplugin("workflow", "executions", outcome["workflow_run_id"], "-W", "-j", *local).json
     assert (started["workflowName"], started["output"]) == ("reporting", "report of 2026-11-22")

@@ -150,6 +150,9 @@ def test_an_application_checks_before_the_platform_is_asked(gqlplugin: Gqlplugin
         (("executions", WORKSPACE), f"Error: Execution '{WORKSPACE}' not found."),
         (("executions", "nope"), "Error: Execution 'nope' not found."),
         (("resume", WORKSPACE), f"Error: Execution '{WORKSPACE}' not found."),
+        (("cancel", WORKSPACE), f"Error: Execution '{WORKSPACE}' not found."),
+        (("resolve", WORKSPACE), f"Error: Execution '{WORKSPACE}' not found."),
+        (("resolve", WORKSPACE, "approval", "1"), f"Error: Execution '{WORKSPACE}' not found."),
         (("get", "nothing"), "Error: There is no workflow 'nothing'."),
         (("start", "nothing"), "Error: There is no workflow 'nothing'."),
         (("start", "refund-order", "-m", "boss", "-a", ORDER), "boss"),
@@ -203,3 +206,24 @@ def test_timeout(gqlplugin: Gqlplugin, remote: Remote, server: Server) -> None:
     )
     assert result.code == 3
     (server.folder / "late").touch()
+
+
+def test_cancel_and_resolve(gqlplugin: Gqlplugin, remote: Remote) -> None:
+    """Over HTTP a run is answered and canceled as on a file, and shows it in the same words."""
+    words = ("workflow", "start", "sign-order", "-a", ORDER, "-q", *remote)
+    answered, canceled = (gqlplugin(*words).out.strip() for _ in range(2))
+    for run_id in (answered, canceled):
+        for _ in range(500):
+            if gqlplugin("workflow", "executions", run_id, "-j", *remote).json["status"] == "WAITING":
+                break
+    [wait] = gqlplugin("workflow", "resolve", answered.upper(), "-j", *remote).json
+    assert (wait["key"], wait["payload"]["total"]) == ("approval", 5)
+    wrong = gqlplugin("workflow", "resolve", answered, "other", "1", *remote)
+    assert (wrong.code, wrong.err) == (1, f"Error: Run '{answered}' waits at 'approval', not at 'other'.\n")
+    result = gqlplugin("workflow", "resolve", answered, "approval", '{"approved": true}', *SOON, *remote)
+    assert (result.code, result.out.splitlines()[-1]) == (0, 'Output: "True"')
+    assert gqlplugin("workflow", "cancel", canceled, *SOON, *remote).out.splitlines()[-1] == "Status: canceled"
+    rows = gqlplugin("workflow", "executions", "-s", "canceled", "-j", *remote).json
+    assert [row["id"] for row in rows] == [canceled]
+    shown = gqlplugin("workflow", "executions", canceled, *remote).out
+    assert re.search(r"\n   └─ approval +CANCELED", shown)

@@ -1,6 +1,7 @@
 """The tree of a run's jobs, drawn from records."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from rich.console import Console
@@ -77,6 +78,24 @@ def test_where_there_is_little_room() -> None:
     assert len(lines) == 10
     assert "job-0.49" in lines[-2]
     assert lines[-1] == "(43 earlier jobs)"
+
+
+def test_a_wait_says_what_it_waits_for() -> None:
+    """The beginning of its payload is shown, on one line, while it waits."""
+    wait = replace(job("0.0", JobStatus.WAITING), is_wait_point=True, finished_at=None)
+    lines = drawn([job("0", JobStatus.SUSPEND), replace(wait, input='"a\x1b"')])
+    assert lines[2].endswith('answer wanted: "a\\x1b"')
+    assert drawn([wait])[1].endswith("answer wanted")
+    assert "…" in "".join(drawn([replace(wait, input="x" * 300)]))
+    assert "answer wanted" not in "".join(drawn([replace(wait, status=JobStatus.CANCELED)]))
+
+
+def test_a_firing_is_called_by_its_executor() -> None:
+    """The name under which the platform keeps a firing is for programs."""
+    console = Console(width=100, color_system=None)
+    with console.capture() as captured:
+        console.print(tree(replace(RUN, workflow_name="executor/nightly"), []))
+    assert captured.get().split()[:3] == ["executor", "nightly", "RUNNING"]
 
 
 def test_progress_and_errors() -> None:

@@ -1,13 +1,18 @@
-"""Who may operate: see the executors, and every run."""
+"""Who may operate: see the executors, and every run; and what a policy has to say."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from gqlplugin.asgi import create_asgi
 from gqlplugin.auth import User
+from gqlplugin.errors import DefinitionError
+from gqlplugin.execution import ExecutionFilter, ExecutionStatus, WorkflowExecution
 from gqlplugin.graphql.policy import CallerPolicy
+from gqlplugin.graphql.schema import create_schema
 from gqlplugin.testing import MemoryPlatform, serve
 from tests.graphql.conftest import authenticate
 from tests.graphql.executor_shop import JOBS, Shop, define_shop, executors, served
@@ -97,3 +102,60 @@ async def test_operators_that_have_to_be_awaited_let_nobody_through() -> None:
         policy.may_operate(User(id="ann", type="user"))
     async with serve(create_asgi(define_shop(), MemoryPlatform(), policy=policy)) as client:
         assert (await client.execute("{ executors { name } }")).codes == ["INTERNAL"]
+
+
+RUN = WorkflowExecution(
+    id="run", workflow_name="ordering", status=ExecutionStatus.WAITING, input="null", created_at=datetime.now(UTC)
+)
+
+
+@pytest.mark.parametrize(
+    ("user", "may_steer", "may_resolve"),
+    [
+        (User(id="ann", type="user"), True, False),
+        (User(id="bob", type="user"), False, False),
+        (User(), False, False),
+        (User(id="olga", type="user"), True, True),
+    ],
+)
+def test_owners_steer_their_runs_and_operators_alone_answer_them(
+    user: User, may_steer: bool, may_resolve: bool
+) -> None:
+    """Seeing, resuming and canceling go together; an approval is not given by who asks for it."""
+    policy = CallerPolicy(operators=lambda user: user.id == "olga")
+    run = replace(RUN, caller=User(id="ann", type="user"))
+    assert [policy.may_see(user, run), policy.may_resume(user, run), policy.may_cancel(user, run)] == [may_steer] * 3
+    assert policy.may_resolve(user, run, "approval") is may_resolve
+    assert not CallerPolicy().may_resolve(user, run, "approval")
+
+
+def test_the_id_of_nobody_known_owns_nothing() -> None:
+    """Who is anonymous is not the owner of a run that somebody with the same ID started."""
+    run = replace(RUN, caller=User(type="user"))
+    assert not CallerPolicy().may_see(User(), run)
+
+
+class OldPolicy:
+    """What a policy was before runs could be canceled and answered."""
+
+    def may_see(self, user: User, run: WorkflowExecution) -> bool:
+        return True
+
+    def may_resume(self, user: User, run: WorkflowExecution) -> bool:
+        return True
+
+    def listing(self, user: User) -> ExecutionFilter:
+        return ExecutionFilter()
+
+    def may_operate(self, user: User) -> bool:
+        return True
+
+
+def test_a_policy_that_lacks_methods_is_refused_with_their_names() -> None:
+    """When the schema is made, not when somebody first cancels a run; so is a class, where an object is meant."""
+    with pytest.raises(DefinitionError) as caught:
+        create_schema(define_shop(), policy=OldPolicy())  # type: ignore[arg-type]  # the mistake
+    assert "test_policy.OldPolicy, which has no may_cancel, may_resolve" in str(caught.value)
+    assert "CallerPolicy" in str(caught.value)
+    with pytest.raises(DefinitionError, match=r"the class CallerPolicy: pass an object, such as CallerPolicy\(\)"):
+        create_schema(define_shop(), policy=CallerPolicy)  # type: ignore[arg-type]  # the mistake

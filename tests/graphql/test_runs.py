@@ -182,13 +182,13 @@ async def test_listing_needs_a_caller_and_shows_their_own(shop: Shop) -> None:
     assert (await shop.client.execute(PAGE, {"first": 9})).codes == ["UNAUTHENTICATED"]
 
 
-@pytest.mark.parametrize("field", ["workflowRun", "resumeWorkflowRun"])
+@pytest.mark.parametrize("field", ["workflowRun", "resumeWorkflowRun", "cancelWorkflowRun"])
 async def test_a_run_of_another_caller_does_not_exist(shop: Shop, field: str) -> None:
     """A refused ID, an unknown one and what isn't one are answered alike."""
     shop.act_as("ann")
     run_id = await shop.start("takeStock")
     await shop.finished(run_id)
-    operation = "mutation" if field == "resumeWorkflowRun" else "query"
+    operation = "query" if field == "workflowRun" else "mutation"
     answers = set()
     for caller in ("bob", None):
         shop.act_as(caller)
@@ -246,6 +246,12 @@ class TeamPolicy:
     def may_resume(self, user: User, run: WorkflowExecution) -> bool:
         return user.id == "ann"
 
+    def may_cancel(self, user: User, run: WorkflowExecution) -> bool:
+        return False
+
+    def may_resolve(self, user: User, run: WorkflowExecution, wait_point: str) -> bool:
+        return False
+
     async def listing(self, user: User) -> ExecutionFilter:
         return ExecutionFilter(workflow_name="stock-taking")
 
@@ -270,6 +276,8 @@ async def test_a_policy_of_ones_own_decides() -> None:
         assert (await client.run(RUN, {"id": run_id}))["workflowRun"]["id"] == run_id
         resume = "mutation ($id: ID!) { resumeWorkflowRun(id: $id) { id } }"
         assert (await client.execute(resume, {"id": run_id})).codes == ["FORBIDDEN"]
+        cancel = "mutation ($id: ID!) { cancelWorkflowRun(id: $id) { id } }"
+        assert (await client.execute(cancel, {"id": run_id})).codes == ["FORBIDDEN"]
 
 
 def test_two_workflows_whose_types_would_have_one_name_are_refused() -> None:

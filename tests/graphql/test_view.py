@@ -371,6 +371,7 @@ async def test_a_websocket_can_be_refused(
         socket = Socket(asgi, protocols=protocols, headers=headers)
         message = await socket.receive()
         while message["type"] != "websocket.close":
+            await socket.send({"type": "connection_init"})
             message = await socket.receive()
         await socket.close()
     assert message["code"] == code

@@ -1,104 +1,102 @@
-// The only module that speaks to the server. Views follow data through it, and need not know that it polls.
+// The only module that speaks to the server: operations by POST, and subscriptions as server-sent events, which take
+// the caller's token in a header, as WebSockets in browsers do not.
+// https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md#distinct-connections-mode
 
-const POLL_MS = 1500;
-const LONGEST_PAUSE_MS = 6000;
+import { eventsOf } from "./events.js";
+
 const TIMEOUT_MS = 10000;
+const LEAST_SKEW_MS = 5000; // servers tell the time in whole seconds, and answers take theirs
+const LONGEST_SILENCE_MS = 45000; // the server says something every few seconds, be it a comment
 
-/** The server answered, and says in words why it did not do it. */
-export class RefusedError extends Error {}
+/** The server answered, and says in words why it did not do it; `code` says it to programs. */
+export class RefusedError extends Error {
+  constructor(errors) {
+    super(errors.map(inWords).join(" "));
+    this.code = errors[0].extensions?.code;
+  }
+}
 
-/** There was no answer that can be understood. */
-export class AwayError extends Error {}
+/** There was no answer that can be understood, or one that says to try again. */
+export class AwayError extends Error {
+  constructor() {
+    super("The shop did not answer. Look whether it was done before you try again.");
+  }
+}
 
 let token = null;
+let clockSkew = 0;
 
 /** From now on, speak as this caller. */
 export function callAs(name) {
   token = `demo-${name}`;
 }
 
-/** Run an operation, and return its data. */
-export async function send(query, variables = {}) {
-  const answer = await exchange(JSON.stringify({ query, variables }));
-  if (answer.errors?.length) {
-    throw new RefusedError(answer.errors.map(inWords).join(" "));
+/** The time of the server's clock, as near as its answers tell. */
+export function serverNow() {
+  return Date.now() + clockSkew;
+}
+
+/** Run an operation, and return its data. A mutation takes a key, under which the server starts a run once. */
+export async function send(query, variables = {}, key = null) {
+  const response = await post({ query, variables }, "application/json", AbortSignal.timeout(TIMEOUT_MS), key);
+  return dataOf(await understood(() => response.json()));
+}
+
+/** The data of a subscription, until it ends. */
+export async function* subscribe(query, variables, signal) {
+  const silence = new AbortController();
+  let timer = null;
+  const heard = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => silence.abort(), LONGEST_SILENCE_MS);
+  };
+  heard();
+  try {
+    const response = await post({ query, variables }, "text/event-stream", AbortSignal.any([signal, silence.signal]));
+    if (!response.headers.get("content-type")?.startsWith("text/event-stream")) {
+      dataOf(await understood(() => response.json()));
+      throw new AwayError();
+    }
+    const reader = response.body.getReader();
+    for await (const { name, data } of eventsOf(() => understood(() => reader.read()))) {
+      heard();
+      if (name === "next") yield dataOf(await understood(() => JSON.parse(data)));
+      if (name === "complete") return;
+    }
+  } finally {
+    clearTimeout(timer);
+    silence.abort(); // closes the connection, when whoever reads this wants no more
   }
+}
+
+async function post(body, accept, signal, key = null) {
+  const headers = { "content-type": "application/json", accept, authorization: `Bearer ${token}` };
+  if (key !== null) headers["idempotency-key"] = key;
+  const options = { method: "POST", headers, body: JSON.stringify(body), signal, cache: "no-store" };
+  const response = await understood(() => fetch("/graphql", options));
+  const skew = Date.parse(response.headers.get("date")) - Date.now();
+  clockSkew = Math.abs(skew) > LEAST_SKEW_MS ? skew : 0;
+  return response;
+}
+
+/** No connection, no answer in time, or the answer of something that is not the shop: the same to who looks at this. */
+async function understood(attempt) {
+  try {
+    return await attempt();
+  } catch {
+    throw new AwayError();
+  }
+}
+
+function dataOf(answer) {
+  const errors = answer?.errors ?? [];
+  if (errors.some(({ extensions }) => extensions?.retryable)) throw new AwayError();
+  if (errors.length > 0) throw new RefusedError(errors);
+  if (answer?.data === undefined) throw new AwayError();
   return answer.data;
 }
 
 /** What is wrong, with the name of the field where it is one. */
 function inWords({ message, path, extensions }) {
   return extensions?.code === "BAD_USER_INPUT" && path?.length > 1 ? `${path.slice(1).join(".")}: ${message}` : message;
-}
-
-async function exchange(body) {
-  const headers = { "content-type": "application/json", accept: "application/json", authorization: `Bearer ${token}` };
-  try {
-    const signal = AbortSignal.timeout(TIMEOUT_MS);
-    const response = await fetch("/graphql", { method: "POST", headers, body, signal, cache: "no-store" });
-    const answer = await response.json();
-    if (answer && typeof answer === "object" && ("data" in answer || answer.errors?.length)) return answer;
-  } catch {
-    // no connection, no answer in time, or the answer of something that is not the shop: the same to who looks at this
-  }
-  throw new AwayError("The shop did not answer. Look whether it was done before you try again.");
-}
-
-/**
- * Read again and again while the page is visible.
- *
- * @param read Makes a promise of data.
- * @param received Called with the data.
- * @param failed Called with the error; the reading goes on.
- * @returns `refresh()` reads now, `stop()` ends it.
- */
-export function follow(read, received, failed) {
-  let stopped = false;
-  let pause = POLL_MS;
-  let wake = () => {};
-  let isAwaited = false;
-
-  async function readOnce() {
-    isAwaited = false;
-    try {
-      const data = await read();
-      if (!stopped) received(data);
-      pause = POLL_MS;
-    } catch (error) {
-      if (!stopped) failed(error);
-      pause = error instanceof AwayError ? Math.min(pause * 1.5, LONGEST_PAUSE_MS) : POLL_MS;
-    }
-  }
-
-  async function run() {
-    while (!stopped) {
-      await readOnce();
-      if (!isAwaited) await paused();
-    }
-  }
-
-  function paused() {
-    return new Promise((resolve) => {
-      const timer = setTimeout(() => !document.hidden && wake(), pause);
-      const onVisible = () => !document.hidden && wake();
-      document.addEventListener("visibilitychange", onVisible);
-      wake = () => {
-        clearTimeout(timer);
-        document.removeEventListener("visibilitychange", onVisible);
-        resolve();
-      };
-    });
-  }
-
-  run();
-  return {
-    refresh() {
-      isAwaited = true;
-      wake();
-    },
-    stop() {
-      stopped = true;
-      wake();
-    },
-  };
 }

@@ -1,9 +1,10 @@
 // What happens by itself, and what came of it: for managers.
 
-import { follow, send } from "./api.js";
-import { answered, failed } from "./connection.js";
+import { send } from "./api.js";
 import { clearList, element, say, showList } from "./dom.js";
 import { moment, shortId, status } from "./format.js";
+import { follow } from "./polling.js";
+import { addressOf } from "./selection.js";
 import { tableHead, tableRow } from "./table.js";
 
 const EXECUTORS = `query {
@@ -14,6 +15,7 @@ const FIRINGS = `fragment firings on ExecutorJobConnection {
 }`;
 const LATEST = 5;
 const COLUMNS = ["When", "Status", "Attempts", "Arguments", "Outcome"];
+const WHO = "the executors";
 
 const section = document.getElementById("executors-section");
 const heading = document.getElementById("executors-heading");
@@ -26,13 +28,10 @@ export function showExecutors(caller) {
   clearList(list);
   if (!caller.isManager) return null;
   return follow(
+    WHO,
+    problem,
     read,
-    (executors) => {
-      answered();
-      say(problem, "");
-      showList(list, executors, ({ name }) => name, card, heading);
-    },
-    (error) => failed(error, problem),
+    (executors) => showList(list, executors, ({ name }) => name, card, heading),
   );
 }
 
@@ -103,6 +102,6 @@ function outcome({ error, skipped, workflowRunId }) {
   if (error) return element("span", { className: "error" }, error);
   if (skipped) return "skipped: the condition was not met";
   if (!workflowRunId) return "";
-  const link = element("a", { href: `#run-${workflowRunId}`, "data-focus": workflowRunId }, shortId(workflowRunId));
+  const link = element("a", { href: addressOf(workflowRunId), "data-focus": workflowRunId }, shortId(workflowRunId));
   return element("span", {}, "started run ", link);
 }

@@ -1,58 +1,84 @@
-// The runs that the caller may see.
+// The runs that the caller may see, a page at a time.
 
-import { follow, send } from "./api.js";
-import { answered, failed } from "./connection.js";
+import { send } from "./api.js";
 import { clearList, element, say, showList } from "./dom.js";
-import { moment, shortId, status } from "./format.js";
+import { duration, moment, shortId, status } from "./format.js";
+import { follow } from "./polling.js";
+import { addressOf, selectedRun } from "./selection.js";
 import { tableHead, tableRow } from "./table.js";
 
-// what executors did is shown with the executors
-const RUNS = `query {
-  workflowRuns(first: 30) { edges { node {
-    __typename id workflowName status createdAt error progress progressMessage
-    jobs { id name stackedName status progress progressMessage }
-  } } }
+const RUNS = `query ($workflow: String!, $first: Int!, $after: String) {
+  workflowRuns(workflowName: $workflow, first: $first, after: $after) {
+    edges { node {
+      id status createdAt startedAt finishedAt error
+      ... on OrderProcessingRun { input { orderId } }
+      ... on OrderReviewRun { review: input { orderId } }
+    } }
+    pageInfo { hasNextPage endCursor }
+  }
 }`;
-const MOST = 12;
-const COLUMNS = ["Run", "Workflow", "Started", "Status", "Jobs"];
+const PAGE = 8;
+const COLUMNS = ["Run", "Order", "Started", "Took", "Status"];
+const WHO = "the runs";
 
-const heading = document.getElementById("runs-heading");
-const problem = document.getElementById("runs-problem");
+const part = (name) => document.getElementById(`runs-${name}`);
 const list = document.getElementById("runs");
-const others = document.getElementById("runs-others");
 
 list.before(tableHead(COLUMNS));
 
-/** Show the runs of a caller, or all to a manager. */
-export function showRuns(caller) {
-  say(heading, caller.isManager ? "All workflow runs" : "Your workflow runs");
+/**
+ * Show the runs of a caller, or all to a manager.
+ *
+ * @param read Called with the runs of a page, and whether it is the first.
+ */
+export function showRuns(caller, read) {
+  say(part("heading"), caller.isManager ? "All workflow runs" : "Your workflow runs");
+  let pages = [null];
+  let endCursor = null;
   clearList(list);
-  return follow(
-    () => send(RUNS),
-    ({ workflowRuns }) => {
-      answered();
-      say(problem, "");
-      const runs = workflowRuns.edges.map(({ node }) => node).filter((run) => run.__typename !== "ExecutorJob");
-      showList(list, runs.slice(0, MOST), ({ id }) => id, row, heading);
-      say(others, runs.length === 0 ? "There are no runs yet." : "");
+
+  const following = follow(
+    WHO,
+    part("problem"),
+    () => {
+      const asked = { workflow: part("workflow").value, first: PAGE, after: pages.at(-1) };
+      return send(RUNS, asked).then(({ workflowRuns }) => ({ asked, workflowRuns }));
     },
-    (error) => failed(error, problem),
+    ({ asked, workflowRuns: { edges, pageInfo } }) => {
+      endCursor = pageInfo.endCursor;
+      part("newer").disabled = pages.length === 1;
+      part("older").disabled = !pageInfo.hasNextPage;
+      part("pager").hidden = pages.length === 1 && !pageInfo.hasNextPage;
+      const runs = edges.map(({ node }) => node);
+      read(runs, asked.after === null);
+      const selected = selectedRun();
+      const items = runs.map((run) => ({ ...run, isSelected: run.id === selected }));
+      showList(list, items, ({ id }) => id, row, part("heading"));
+      say(part("page"), `Page ${pages.length}`);
+      say(part("others"), runs.length === 0 ? "There are no runs yet." : "");
+    },
   );
+  const turn = (to) => {
+    pages = to;
+    part("newer").disabled = part("older").disabled = true;
+    following.refresh();
+  };
+  part("newer").onclick = () => turn(pages.slice(0, -1));
+  part("older").onclick = () => turn([...pages, endCursor]);
+  part("workflow").onchange = () => turn([null]);
+  return following;
 }
 
-function row(run) {
-  return tableRow({ id: `run-${run.id}`, tabIndex: -1 }, [
-    ["Run", shortId(run.id)],
-    ["Workflow", run.workflowName],
-    ["Started", moment(run.createdAt)],
-    ["Status", status(run.status), run.error && element("p", { className: "error" }, run.error)],
-    ["Jobs", element("ul", { className: "jobs" }, ...run.jobs.map(job))],
+function row({ id, status: its, createdAt, startedAt, finishedAt, error, input, review, isSelected }) {
+  const current = isSelected ? "true" : undefined;
+  const link = element("a", { href: addressOf(id), "aria-current": current, "data-focus": id }, shortId(id));
+  const order = input?.orderId ?? review?.orderId;
+  const took = finishedAt ? duration(Date.parse(finishedAt) - Date.parse(startedAt ?? createdAt)) : "";
+  return tableRow({ className: isSelected ? "selected" : "" }, [
+    ["Run", link],
+    ["Order", order && shortId(order)],
+    ["Started", moment(startedAt ?? createdAt)],
+    ["Took", took],
+    ["Status", status(its), error && element("p", { className: "error" }, error)],
   ]);
-}
-
-function job({ name, stackedName, status: its, progress, progressMessage }) {
-  const isGoingOn = its === "RUNNING" || its === "SUSPEND";
-  const howFar = isGoingOn && progress !== null ? ` ${Math.round(progress * 100)} % ${progressMessage ?? ""}` : "";
-  const depth = stackedName.split("/").length - 1;
-  return element("li", { className: `depth-${Math.min(depth, 3)}` }, `${name} `, status(its), howFar);
 }

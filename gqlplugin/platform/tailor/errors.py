@@ -135,3 +135,12 @@ def missing(problem: str) -> Iterator[None]:
         yield
     except NotFoundError as error:
         raise NotFoundError(problem) from error.__cause__
+
+
+@contextmanager
+def unsupported(problem: str) -> Iterator[None]:
+    """Say in our own words what the platform can't do."""
+    try:
+        yield
+    except UnsupportedError as error:
+        raise UnsupportedError(problem) from error.__cause__

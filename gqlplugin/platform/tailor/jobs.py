@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from gqlplugin.errors import NotFoundError, UnsupportedError
-from gqlplugin.execution import ExecutionStatus, JobExecution, JobStatus, WorkflowExecution
+from gqlplugin.execution import ExecutionStatus, JobExecution, WorkflowExecution
 from gqlplugin.platform.tailor.errors import missing
 from gqlplugin.platform.tailor.flights import gather_bounded
-from gqlplugin.platform.tailor.messages import FunctionMessage, GetFunctionAnswer, GetRunAnswer, RunMessage
+from gqlplugin.platform.tailor.messages import FunctionMessage, GetFunctionAnswer, GetRunAnswer, JobMessage, RunMessage
 from gqlplugin.platform.tailor.records import job_of_function, json_text, main_job_of, to_jobs, to_run, with_function
 from gqlplugin.platform.tailor.transport import Transport
 
@@ -20,7 +20,16 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 async def get_run(transport: Transport, run_id: str) -> WorkflowExecution:
     """A run by its ID; see `Platform.get_execution`."""
     view = {"view": "VIEW_RUN"} if transport.extensions else {}
-    message = await _get_run(transport, run_id, view)
+    return await _to_run(transport, await _get_run(transport, run_id, view))
+
+
+async def look_at_run(transport: Transport, run_id: str) -> tuple[WorkflowExecution, Sequence[JobMessage]]:
+    """A run by its ID, and how far its jobs are; see `Platform.get_execution`."""
+    message = await _get_run(transport, run_id, {})
+    return await _to_run(transport, message), message.job_executions
+
+
+async def _to_run(transport: Transport, message: RunMessage) -> WorkflowExecution:
     run = to_run(message)
     if message.details is None and run.status is ExecutionStatus.SUCCESS:
         main = main_job_of(message)
@@ -55,11 +64,7 @@ async def get_job(transport: Transport, job_id: str) -> JobExecution:
     details = answer.execution.details
     if details is None:
         raise NotFoundError(f"There is no job {job_id!r}.")
-    job = job_of_function(answer.execution, details)
-    if job.status is not JobStatus.RUNNING:
-        return job
-    jobs = await _jobs_of(transport, job.run_id)  # only there a job that waits for another is told from a busy one
-    return next((one for one in jobs if one.id == job_id), job)
+    return job_of_function(answer.execution, details)
 
 
 def is_uuid(text: str) -> bool:

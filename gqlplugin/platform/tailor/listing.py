@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gqlplugin.errors import InvalidInputError, UnsupportedError
-from gqlplugin.execution import ExecutionFilter, ExecutionPage
+from gqlplugin.execution import ExecutionFilter, ExecutionPage, ExecutionStatus
 from gqlplugin.names import is_startable_name
 from gqlplugin.platform.tailor.messages import ListRunsAnswer, RunMessage
 from gqlplugin.platform.tailor.records import RUN_STATUS_NUMBERS, to_run
@@ -17,6 +17,7 @@ from gqlplugin.platform.tailor.transport import Transport
 MAX_PAGE = 1000
 
 _PAGES_TO_LOOK_INTO = 2  # for the run to go on after, where newer runs may have moved it down
+_OWN_STATUSES = frozenset(ExecutionStatus) - RUN_STATUS_NUMBERS.keys()
 _NOTHING = ExecutionPage(executions=[], cursors=[], has_next=False)
 
 
@@ -51,14 +52,17 @@ async def list_runs(transport: Transport, where: ExecutionFilter, *, first: int,
     position = Position() if after is None else _parse(after)
     if not _can_match(where):
         return _NOTHING
-    if where.caller_id is not None and not await transport.has_extensions():
+    asks_for_more = where.caller_id is not None or where.status in _OWN_STATUSES
+    if asks_for_more and not await transport.has_extensions():
+        if where.caller_id is None:
+            return _NOTHING
         raise UnsupportedError("This platform can't list the runs of one caller: it does not know who started a run.")
     try:
         found, following = await _fill(transport, where, position, first)
     except InvalidInputError as error:
         if after is None:
             raise
-        raise _bad_cursor() from error.__cause__
+        raise bad_cursor() from error.__cause__
     return ExecutionPage(
         executions=[to_run(one.run) for one in found[:first]],
         cursors=[_cursor(one.after) for one in found[:first]],
@@ -113,7 +117,7 @@ async def _page(
 
 
 def _filter(where: ExecutionFilter) -> dict[str, object]:
-    status = None if where.status is None else RUN_STATUS_NUMBERS[where.status]
+    status = None if where.status is None else RUN_STATUS_NUMBERS.get(where.status, where.status.value)
     wanted = {"workflow_name": where.workflow_name, "status": status, "caller_id": where.caller_id}
     conditions = [
         {"condition": {"field": field, "operator": "OPERATOR_EQ", "value": value}}
@@ -127,8 +131,13 @@ def _can_match(where: ExecutionFilter) -> bool:
     name = where.workflow_name
     if name is not None and not is_startable_name(name):
         return False
+    return can_be_sent(where.caller_id or "")
+
+
+def can_be_sent(*texts: str) -> bool:
+    """Whether texts are whole: half a surrogate pair can't be sent, and nothing kept holds one."""
     try:
-        (where.caller_id or "").encode()
+        "".join(texts).encode()
     except UnicodeEncodeError:
         return False
     return True
@@ -143,11 +152,12 @@ def _parse(cursor: str) -> Position:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         position = Position.model_validate_json(text)
     except (ValueError, ValidationError):
-        raise _bad_cursor() from None
+        raise bad_cursor() from None
     if _cursor(position) != cursor or position == Position():
-        raise _bad_cursor()
+        raise bad_cursor()
     return position
 
 
-def _bad_cursor() -> InvalidInputError:
+def bad_cursor() -> InvalidInputError:
+    """The error for what is not a cursor."""
     return InvalidInputError("`after` is not a cursor of this listing: pass one that it returned.")

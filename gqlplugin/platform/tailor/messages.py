@@ -86,6 +86,7 @@ class RunDetails(Message):
     attempt: int = 0
     depth: int = 0
     created_at: Moment = None
+    status: str = ""
 
 
 class JobDetails(Message):
@@ -100,6 +101,8 @@ class JobDetails(Message):
     logs: tuple[str, ...] = ()
     progress: ProgressMessage | None = None
     stacked_name: str = ""
+    status: str = ""
+    is_wait_point: bool = False
 
 
 class JobMessage(Message):
@@ -194,8 +197,33 @@ class StartedAnswer(Message):
     replayed: bool = False
 
 
-class ResumedAnswer(Message):
-    """The answer of TestResumeWorkflow."""
+class StartedAllAnswer(Message):
+    """The answer of StartWorkflows."""
+
+    execution_ids: tuple[str, ...]
+
+
+class DoneAnswer(Message):
+    """The answer of a method that has no more to say."""
+
+
+class WaitMessage(Message):
+    """A WaitPoint."""
+
+    id: str
+    key: str
+    payload: str = "null"
+    execution: RunMessage
+    since: Moment = None
+    expires_at: Moment = None
+
+
+class ListWaitsAnswer(Message):
+    """The answer of ListWaitPoints."""
+
+    wait_points: tuple[WaitMessage, ...] = ()
+    next_page_token: str = ""
+    page_tokens: tuple[str, ...] = ()
 
 
 class GetWorkflowAnswer(Message):

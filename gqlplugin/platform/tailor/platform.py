@@ -11,11 +11,18 @@ import httpx
 from pydantic import SecretStr
 
 from gqlplugin.errors import FailedPreconditionError, InvalidInputError, NotFoundError
-from gqlplugin.execution import ExecutionFilter, ExecutionPage, JobExecution, WorkflowExecution
+from gqlplugin.execution import (
+    ExecutionFilter,
+    ExecutionPage,
+    JobExecution,
+    WaitFilter,
+    WaitPage,
+    WorkflowExecution,
+)
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.base import Binding, Definitions, bind, find_binding
 from gqlplugin.platform.entering import Entering
-from gqlplugin.platform.tailor import jobs, starts
+from gqlplugin.platform.tailor import jobs, steering, waits
 from gqlplugin.platform.tailor.catalog import Catalog
 from gqlplugin.platform.tailor.listing import list_runs
 from gqlplugin.platform.tailor.session import Options, Session, open_session
@@ -134,6 +141,18 @@ class TailorPlatform(Catalog):
             name, arg, caller=caller, invoker=invoker, idempotency_key=idempotency_key, run_id=run_id
         )
 
+    async def start_workflows(
+        self, name: str, args: Sequence[str], *, caller: User, invoker: AuthInvoker | None = None
+    ) -> list[str]:
+        """Start one run per argument, all or none; see `Platform.start_workflows`.
+
+        Raises:
+            OutcomeUnknownError: The platform did not answer, and may have started them.
+            UnsupportedError: The server is not gqlplugin's, and can't start several at once.
+            InvalidInputError: The arguments are too large for one request.
+        """
+        return await self._entering.opened().starts.start_all(name, args, caller=caller, invoker=invoker)
+
     async def get_execution(self, run_id: str) -> WorkflowExecution:
         """A run by its ID; see `Platform.get_execution`."""
         return await jobs.get_run(self._connected_transport(), run_id)
@@ -159,12 +178,38 @@ class TailorPlatform(Catalog):
         return await list_runs(self._connected_transport(), where, first=first, after=after)
 
     async def resume(self, run_id: str) -> None:
-        """Run a failed run again; see `Platform.resume`.
+        """Run a failed or canceled run again; see `Platform.resume`.
 
         Raises:
             OutcomeUnknownError: The platform did not answer, and may have resumed it.
         """
-        await starts.resume(self._connected_transport(), run_id)
+        await steering.resume(self._connected_transport(), run_id)
+
+    async def cancel(self, run_id: str) -> None:
+        """End a run that has not ended; see `Platform.cancel`.
+
+        Raises:
+            OutcomeUnknownError: The platform did not answer, and may have canceled it.
+            UnsupportedError: The server is not gqlplugin's, and can't cancel runs.
+        """
+        await steering.cancel(self._connected_transport(), run_id)
+
+    async def resolve(self, run_id: str, wait_point: str, result: str, *, job_id: str | None = None) -> None:
+        """Answer a run that waits; see `Platform.resolve`.
+
+        Raises:
+            OutcomeUnknownError: The platform did not answer, and may have taken the answer.
+            UnsupportedError: The server is not gqlplugin's, and has no wait points.
+        """
+        await waits.resolve(self._connected_transport(), run_id, wait_point, result, job_id=job_id)
+
+    async def list_waits(self, where: WaitFilter, *, first: int, after: str | None = None) -> WaitPage:
+        """A page of the runs that wait; see `Platform.list_waits`.
+
+        Raises:
+            UnsupportedError: The server is not gqlplugin's, and has no wait points.
+        """
+        return await waits.list_waits(self._connected_transport(), where, first=first, after=after)
 
     async def watch(self, run_id: str) -> AsyncIterator[WorkflowExecution]:
         """The run, again after every change that is noticed, until it has ended; see `Platform.watch`."""

@@ -14,6 +14,7 @@ from gqlplugin.execution import (
     ExecutionStatus,
     JobExecution,
     JobStatus,
+    PendingWait,
     Progress,
     WorkflowExecution,
 )
@@ -29,6 +30,7 @@ from gqlplugin.platform.tailor.messages import (
     ProgressMessage,
     RunDetails,
     RunMessage,
+    WaitMessage,
 )
 
 RUN_STATUS_NUMBERS = {
@@ -50,12 +52,14 @@ _JOB_STATUSES: dict[EnumValue, JobStatus] = {
     5: JobStatus.SUSPEND,  # it waits, for somebody's answer
     "STATUS_WAITING": JobStatus.SUSPEND,
 }
+_OWN_RUN_STATUSES = {status.value: status for status in ExecutionStatus}
+_OWN_JOB_STATUSES = {status.value: status for status in JobStatus}
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 def to_run(message: RunMessage) -> WorkflowExecution:
     """A run. Without details its input and output are not known."""
-    status = _RUN_STATUSES.get(message.status) or _unknown_run_status(message)
+    status = _to_run_status(message)
     run = WorkflowExecution(
         id=message.id,
         workflow_name=message.workflow_name,
@@ -93,12 +97,21 @@ def with_function(job: JobExecution, function: FunctionMessage) -> JobExecution:
 
 
 def job_of_function(message: FunctionMessage, details: JobDetails) -> JobExecution:
-    """A job from its function execution with details; one that is SUSPEND is RUNNING there."""
-    statuses = {1: JobStatus.SUCCESS, 2: JobStatus.FAILED, "STATUS_SUCCESS": JobStatus.SUCCESS}
+    """A job from its function execution with details, which tell its status."""
     job = JobMessage(id=message.id, started_at=message.started_at, finished_at=message.finished_at)
-    run = RunMessage(id=details.run_id)
-    status = statuses.get(message.status, JobStatus.FAILED if message.status == "STATUS_FAILED" else JobStatus.RUNNING)
-    return replace(_to_job(run, job, details), status=status)
+    return _to_job(RunMessage(id=details.run_id), job, details)
+
+
+def to_wait(message: WaitMessage) -> PendingWait:
+    """A run that waits."""
+    return PendingWait(
+        execution=to_run(message.execution),
+        name=message.key,
+        payload=message.payload,
+        job_id=message.id,
+        since=message.since or _EPOCH,
+        expires_at=message.expires_at,
+    )
 
 
 def main_job_of(message: RunMessage) -> JobMessage | None:
@@ -147,7 +160,7 @@ def _to_job(run: RunMessage, message: JobMessage, details: JobDetails) -> JobExe
         place=details.place or "0",
         name=details.name or stacked_name.rpartition("/")[2],
         stacked_name=stacked_name,
-        status=_to_job_status(message),
+        status=_OWN_JOB_STATUSES.get(details.status) or _to_job_status(message),
         input=details.input,
         result=details.result,
         error=_to_error(details.error),
@@ -155,6 +168,7 @@ def _to_job(run: RunMessage, message: JobMessage, details: JobDetails) -> JobExe
         progress=_to_progress(details.progress),
         started_at=message.started_at or run.started_at or _time_in(run.id),
         finished_at=message.finished_at,
+        is_wait_point=details.is_wait_point,
     )
     return job if job.id == message.id else replace(job, given_id=message.id)
 
@@ -186,8 +200,10 @@ def _to_job_status(message: JobMessage) -> JobStatus:
     return _JOB_STATUSES.get(message.status, unknown)
 
 
-def _unknown_run_status(message: RunMessage) -> ExecutionStatus:
-    return ExecutionStatus.RUNNING if message.finished_at is None else ExecutionStatus.FAILED
+def _to_run_status(message: RunMessage) -> ExecutionStatus:
+    own = None if message.details is None else _OWN_RUN_STATUSES.get(message.details.status)
+    unknown = ExecutionStatus.RUNNING if message.finished_at is None else ExecutionStatus.FAILED
+    return own or _RUN_STATUSES.get(message.status, unknown)
 
 
 def _failure_of(message: RunMessage) -> ExecutionError:

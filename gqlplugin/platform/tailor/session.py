@@ -19,7 +19,7 @@ from gqlplugin.platform.tailor.credentials import (
     read_login,
     read_workspace_id,
 )
-from gqlplugin.platform.tailor.jobs import get_run
+from gqlplugin.platform.tailor.jobs import look_at_run
 from gqlplugin.platform.tailor.oauth import TokenEndpoint
 from gqlplugin.platform.tailor.settings import TailorSettings, check_url, check_workspace_id, is_loopback
 from gqlplugin.platform.tailor.starts import Starts
@@ -93,7 +93,7 @@ async def open_session(options: Options, *, check_name: Callable[[str], None]) -
         credentials,
         transport,
         Starts(transport, check_name=check_name),
-        Watches(partial(get_run, transport), options.poll_interval, options.max_poll_interval),
+        Watches(partial(look_at_run, transport), options.poll_interval, options.max_poll_interval),
     )
 
 

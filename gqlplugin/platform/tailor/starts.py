@@ -1,26 +1,32 @@
-"""Starting runs and resuming them: once, or the caller is told that nobody knows."""
+"""Starting runs: once, or the caller is told that nobody knows."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 from uuid import uuid4
 
 from gqlplugin.codec import check_json
-from gqlplugin.errors import FailedPreconditionError, InvalidInputError, NotFoundError, UnsupportedError
+from gqlplugin.errors import InvalidInputError, NotFoundError, UnsupportedError
 from gqlplugin.idempotency import note_earlier_start
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.ids import is_uuid7
-from gqlplugin.platform.tailor.errors import missing
-from gqlplugin.platform.tailor.jobs import get_run, is_uuid
-from gqlplugin.platform.tailor.messages import ResumedAnswer, StartedAnswer
+from gqlplugin.platform.tailor.errors import missing, unsupported
+from gqlplugin.platform.tailor.messages import StartedAllAnswer, StartedAnswer
 from gqlplugin.platform.tailor.records import caller_message
 from gqlplugin.platform.tailor.transport import Transport
 from gqlplugin.platform.tailor.workflows import WorkflowIds
 
 MAX_ARG_BYTES = 1024 * 1024
 MAX_KEY_LENGTH = 255
+MAX_STARTS = 1000
+MAX_BATCH_BYTES = 3 * 1024 * 1024
+"""Of all arguments of a batch, as JSON within JSON: a message of gqlplugin's server may have 4 MiB."""
+
+T = TypeVar("T")
 
 _HASHED = "sha256:"
 
@@ -53,12 +59,7 @@ class Starts:
         _check(arg, caller, idempotency_key)
         if run_id is not None and not is_uuid7(run_id):
             raise InvalidInputError(f"A run's ID is a UUID of version 7 in lower case, not {run_id!r}.")
-        message: dict[str, object] = {"arg": arg}
-        if invoker is not None:
-            message["authInvoker"] = {
-                "namespace": invoker.namespace,
-                "machineUserName": invoker.machine_user_name,
-            }
+        message: dict[str, object] = {"arg": arg, **_invoker(invoker)}
         workflow_id = await self._ids.find(name)
         key = None
         if await self._transport.has_extensions():
@@ -69,39 +70,47 @@ class Starts:
         elif idempotency_key is not None or run_id is not None:
             what = "idempotency keys" if run_id is None else "IDs that are given to runs"
             raise UnsupportedError(f"This platform knows no {what}: start without one.")
+
+        async def send(workflow_id: str) -> StartedAnswer:
+            request = {"workflowId": workflow_id, **message}
+            with unsupported(f"Workflow {name!r} can't be started on this platform."):
+                return await self._transport.call("TestStartWorkflow", request, StartedAnswer, idempotency_key=key)
+
+        answer = await self._with_id(name, workflow_id, send)
+        if answer.replayed:
+            note_earlier_start()
+        return answer.execution_id
+
+    async def start_all(
+        self, name: str, args: Sequence[str], *, caller: User, invoker: AuthInvoker | None
+    ) -> list[str]:
+        """Start one run per argument, in one try, and return their IDs; see `Platform.start_workflows`."""
+        self._check_name(name)
+        _check_all(args, caller)
+        if not args:
+            return []
+        if not await self._transport.has_extensions():
+            raise UnsupportedError("This platform can't start several runs at once: start them one by one.")
+        message = {"args": list(args), "caller": _caller(caller), **_invoker(invoker)}
+
+        async def send(workflow_id: str) -> StartedAllAnswer:
+            request = {"workflowId": workflow_id, **message}
+            with unsupported(f"Workflow {name!r} can't be started several times at once on this platform."):
+                return await self._transport.call("StartWorkflows", request, StartedAllAnswer)
+
+        answer = await self._with_id(name, await self._ids.find(name), send)
+        return list(answer.execution_ids)
+
+    async def _with_id(self, name: str, workflow_id: str, send: Callable[[str], Awaitable[T]]) -> T:
+        """Send what names a workflow by its ID, and again where the workflow has another one by now."""
         try:
-            return await self._send(name, workflow_id, message, key)
+            return await send(workflow_id)
         except NotFoundError as error:
             another_id = await self._ids.find(name, stale=workflow_id)
             if another_id == workflow_id:
                 raise NotFoundError(f"There is no workflow {name!r}.") from error.__cause__
         with missing(f"There is no workflow {name!r}."):
-            return await self._send(name, another_id, message, key)
-
-    async def _send(self, name: str, workflow_id: str, message: dict[str, object], key: str | None) -> str:
-        message = {"workflowId": workflow_id, **message}
-        try:
-            answer = await self._transport.call("TestStartWorkflow", message, StartedAnswer, idempotency_key=key)
-        except UnsupportedError as error:
-            raise UnsupportedError(f"Workflow {name!r} can't be started on this platform.") from error.__cause__
-        if answer.replayed:
-            note_earlier_start()
-        return answer.execution_id
-
-
-async def resume(transport: Transport, run_id: str) -> None:
-    """Run a failed run again; see `Platform.resume`."""
-    problem = f"There is no run {run_id!r}."
-    if not is_uuid(run_id):
-        raise NotFoundError(problem)
-    try:
-        with missing(problem):
-            await transport.call("TestResumeWorkflow", {"executionId": run_id}, ResumedAnswer)
-    except FailedPreconditionError as error:
-        status = (await get_run(transport, run_id)).status
-        raise FailedPreconditionError(
-            f"Run {run_id!r} is {status}; only a FAILED run can be resumed."
-        ) from error.__cause__
+            return await send(another_id)
 
 
 def header_value(key: str) -> str:
@@ -121,6 +130,24 @@ def _check(arg: str, caller: User, key: str | None) -> None:
         raise InvalidInputError(
             "The arguments, the caller or the idempotency key hold half a surrogate pair."
         ) from None
+
+
+def _check_all(args: Sequence[str], caller: User) -> None:
+    if len(args) > MAX_STARTS:
+        raise InvalidInputError(f"At most {MAX_STARTS} runs are started at once, not {len(args)}.")
+    for arg in args:
+        _check(arg, caller, None)
+    size = len(json.dumps(list(args), ensure_ascii=False).encode())
+    if size > MAX_BATCH_BYTES:
+        raise InvalidInputError(
+            f"The arguments of a batch have at most {MAX_BATCH_BYTES} bytes together, not {size}: start fewer at once."
+        )
+
+
+def _invoker(invoker: AuthInvoker | None) -> dict[str, object]:
+    if invoker is None:
+        return {}
+    return {"authInvoker": {"namespace": invoker.namespace, "machineUserName": invoker.machine_user_name}}
 
 
 def _caller(caller: User) -> dict[str, object]:

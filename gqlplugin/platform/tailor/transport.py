@@ -78,7 +78,13 @@ class Transport:
         self._closed = False
 
     async def call(
-        self, method: str, message: Mapping[str, object], answer: type[M], *, idempotency_key: str | None = None
+        self,
+        method: str,
+        message: Mapping[str, object],
+        answer: type[M],
+        *,
+        idempotency_key: str | None = None,
+        may_repeat: bool = False,
     ) -> M:
         """Call a method, and again where that can't do anything twice.
 
@@ -87,19 +93,20 @@ class Transport:
             message: The request, without the workspace.
             answer: What the answer is read as.
             idempotency_key: Makes the server do it once, however often it is asked; ASCII.
+            may_repeat: Whether doing it twice is as good as doing it once.
 
         Raises:
             OutcomeUnknownError: It does not only read, and the server may or may not have done it.
             GqlpluginError: The server refused, or can't be reached.
         """
         reads = method.startswith(("Get", "List"))
-        keyed = idempotency_key is not None
+        safe = may_repeat or idempotency_key is not None
         lost = False
 
         def worth_another_try(error: Exception) -> bool:
             if not isinstance(error, CallError):
                 return False
-            return not error.sent or (error.passing and (reads or keyed)) or (error.lost and keyed)
+            return not error.sent or (error.passing and (reads or safe)) or (error.lost and safe)
 
         deadline = asyncio.get_running_loop().time() + self._timeout
         call = _Call(method, self._encode(message), deadline, idempotency_key)

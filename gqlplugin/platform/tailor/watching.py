@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import suppress
 from copy import copy
 from datetime import timedelta
@@ -11,24 +11,28 @@ from datetime import timedelta
 from gqlplugin.errors import PlatformUnavailableError
 from gqlplugin.execution import WorkflowExecution
 from gqlplugin.platform.tailor.exchange import closing
+from gqlplugin.platform.tailor.messages import JobMessage
 
 TOLERATED_FAILURES = 5
 _GROWTH = 1.5
 
-GetRun = Callable[[str], Coroutine[None, None, WorkflowExecution]]
+Seen = tuple[WorkflowExecution, Sequence[JobMessage]]
+"""A run, and how far its jobs are: when one of them has changed, the run comes again."""
+
+LookAtRun = Callable[[str], Coroutine[None, None, Seen]]
 
 
 class Watches:
     """Those who watch runs.
 
     Args:
-        get_run: Reads a run.
+        look_at_run: Reads a run.
         interval: From one look to the next, while a run changes.
         max_interval: The same, once it has not changed for a while.
     """
 
-    def __init__(self, get_run: GetRun, interval: timedelta, max_interval: timedelta) -> None:
-        self._get_run = get_run
+    def __init__(self, look_at_run: LookAtRun, interval: timedelta, max_interval: timedelta) -> None:
+        self._look_at_run = look_at_run
         self._interval = interval.total_seconds()
         self._max_interval = max_interval.total_seconds()
         self._polls: dict[str, _Poll] = {}
@@ -36,19 +40,21 @@ class Watches:
 
     async def watch(self, run_id: str) -> AsyncGenerator[WorkflowExecution]:
         """The run, again after every change, until it has ended; see `Platform.watch`."""
-        run = await self._unless_closed(self._get_run(run_id))
+        seen = await self._unless_closed(self._look_at_run(run_id))
+        run, _ = seen
         yield run
         if run.status.is_final:
             return
-        poll = self._polls.get(run_id) or _Poll(run_id, self._get_run, self._interval, self._max_interval)
+        poll = self._polls.get(run_id) or _Poll(run_id, self._look_at_run, self._interval, self._max_interval)
         self._polls[run_id] = poll
         begun = poll.join()
         try:
             while not run.status.is_final:
                 newest = await self._unless_closed(poll.next(begun))
                 begun = poll.answered
-                if newest != run:
-                    run = newest
+                if newest != seen:
+                    seen = newest
+                    run, _ = seen
                     yield run
         finally:
             if not poll.leave() and self._polls.get(run_id) is poll:
@@ -60,7 +66,7 @@ class Watches:
         for poll in list(self._polls.values()):
             await poll.stop()
 
-    async def _unless_closed(self, call: Coroutine[None, None, WorkflowExecution]) -> WorkflowExecution:
+    async def _unless_closed(self, call: Coroutine[None, None, Seen]) -> Seen:
         answer, closed = asyncio.ensure_future(call), asyncio.ensure_future(self._closed.wait())
         try:
             await asyncio.wait([answer, closed], return_when=asyncio.FIRST_COMPLETED)
@@ -79,16 +85,16 @@ class _Poll:
         answered: The number of the last look; a watcher takes only what was looked at after it came.
     """
 
-    def __init__(self, run_id: str, get_run: GetRun, interval: float, max_interval: float) -> None:
+    def __init__(self, run_id: str, look_at_run: LookAtRun, interval: float, max_interval: float) -> None:
         self.answered = 0
         self._run_id = run_id
-        self._get_run = get_run
+        self._look_at_run = look_at_run
         self._interval = interval
         self._max_interval = max_interval
         self._begun = 0
         self._wanted = 0
         self._watchers = 0
-        self._seen: WorkflowExecution | Exception | None = None
+        self._seen: Seen | Exception | None = None
         self._looked = asyncio.Condition()
         self._hurry = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -109,11 +115,11 @@ class _Poll:
             self._task.cancel()
         return self._watchers > 0
 
-    async def next(self, after: int) -> WorkflowExecution:
+    async def next(self, after: int) -> Seen:
         """The run as it was at a look after the one with this number."""
         async with self._looked:
             await self._looked.wait_for(lambda: self.answered > after)
-        if isinstance(self._seen, WorkflowExecution):
+        if isinstance(self._seen, tuple):
             return self._seen
         raise copy(self._seen or closing())  # each watcher's own, as raising it adds its traceback
 
@@ -137,12 +143,12 @@ class _Poll:
             async with self._looked:
                 self._seen, self.answered = seen, self._begun
                 self._looked.notify_all()
-            if self.answered >= self._wanted and (isinstance(seen, Exception) or seen.status.is_final):
+            if self.answered >= self._wanted and (isinstance(seen, Exception) or seen[0].status.is_final):
                 return
 
-    async def _look(self) -> WorkflowExecution | Exception:
+    async def _look(self) -> Seen | Exception:
         try:
-            return await self._get_run(self._run_id)
+            return await self._look_at_run(self._run_id)
         except Exception as error:
             return error
 

@@ -46,11 +46,12 @@ async def test_five_hundred_watchers_share_each_read(tmp_path: Path) -> None:
     async with platform, platform.execute(app_of(stepping, jobs=[short])), asyncio.timeout(60):
         run_id = await stepping.trigger()
 
-        async def watch(number: int) -> WorkflowExecution | None:
-            run = None
+        async def watch(number: int) -> ExecutionStatus:
+            statuses = []
             async for run in platform.watch(run_id):
-                seen[number] += 1
-            return run
+                statuses.append(run.status)
+                seen[number] = len(statuses)
+            return statuses[-1]
 
         watchers = [asyncio.create_task(watch(number)) for number in range(500)]
         await until(lambda: asyncio.sleep(0, all(seen)))
@@ -59,8 +60,7 @@ async def test_five_hundred_watchers_share_each_read(tmp_path: Path) -> None:
             told = sum(seen)
             step.set()
             await until(lambda told=told: asyncio.sleep(0, sum(seen) > told))  # type: ignore[misc] # of the loop
-        runs = await asyncio.gather(*watchers)
-    assert {run.status for run in runs if run is not None} == {ExecutionStatus.SUCCESS}
+        assert set(await asyncio.gather(*watchers)) == {ExecutionStatus.SUCCESS}
     assert first < 20
     assert platform.reads - first < 200
     assert sum(seen) > 500 * 10
@@ -88,10 +88,16 @@ async def test_commits_of_others_bring_a_run_again_only_when_it_is_concerned(tmp
 async def test_a_watcher_that_waits_is_told_when_the_journal_is_closed(tmp_path: Path) -> None:
     """Each of those who wait gets an error of their own."""
     platform = EmbeddedPlatform(tmp_path / "runs.sqlite")
+    seen: list[WorkflowExecution] = []
     async with platform, asyncio.timeout(60):
         run_id = await platform.start_workflow("echo-it", "1", caller=User())
-        watching = [asyncio.create_task(ended(platform, run_id)) for _ in range(3)]
-        await asyncio.sleep(0.01)
+
+        async def watch() -> None:
+            async for run in platform.watch(run_id):
+                seen.append(run)  # noqa: PERF401 - one by one
+
+        watching = [asyncio.create_task(watch()) for _ in range(3)]
+        await until(lambda: asyncio.sleep(0, len(seen) == 3))
     errors = await asyncio.gather(*watching, return_exceptions=True)
     assert all(isinstance(error, PlatformUnavailableError) for error in errors)
     assert len(set(map(id, errors))) == 3

@@ -18,7 +18,6 @@ JOB = "0197a1b2-0000-4000-8000-00000000000a"
 STARTED = "2026-01-02T03:04:05Z"
 STARTED_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
-STATUSES = [status.value for status in ExecutionStatus]
 NUMBERS = ["", "PENDING", "PENDING_RESUME", "RUNNING", "SUCCESS", "FAILED", "PENDING_RETRY", "WAITING"]
 
 
@@ -34,7 +33,7 @@ def serve_functions(fake: FakeTailor, functions: dict[str, dict[str, Any]]) -> N
     fake.on["GetFunctionExecution"] = answer
 
 
-@pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.parametrize("status", NUMBERS[1:])
 @pytest.mark.parametrize("as_number", [True, False])
 async def test_each_status_is_read_by_name_and_number(fake: FakeTailor, status: str, as_number: bool) -> None:
     """Every status of the contract is the one of the same name."""
@@ -252,3 +251,31 @@ async def test_with_extensions_a_run_is_exact(fake: FakeTailor) -> None:
     assert found.created_at == STARTED_AT
     assert [one.method for one in fake.received] == ["GetWorkflowExecution"] * 2
     assert [one.message.get("view") for one in fake.received] == [None, "VIEW_RUN"]
+
+
+@pytest.mark.parametrize("status", ExecutionStatus)
+async def test_with_extensions_a_runs_status_is_the_servers_own(fake: FakeTailor, status: ExecutionStatus) -> None:
+    """gqlplugin's server has more words for a status than the contract, and they come first."""
+    fake.extensions = True
+    serve_run(fake, run(5, details={"status": status.value}))
+    async with fake.platform() as platform:
+        assert (await platform.get_execution(RUN)).status is status
+        serve_run(fake, run(5, details={"status": "BRAND_NEW"}))
+        assert (await platform.get_execution(RUN)).status is ExecutionStatus.FAILED
+
+
+@pytest.mark.parametrize("status", JobStatus)
+async def test_with_extensions_a_jobs_status_is_the_servers_own(fake: FakeTailor, status: JobStatus) -> None:
+    """So it is with a job, among those of its run and by itself; a wait is told from a job."""
+    fake.extensions = True
+    details = {"runId": RUN, "place": "0.1", "name": "approval", "status": status.value, "isWaitPoint": True}
+    serve_run(
+        fake, run(3, job("ask", 3, details={"runId": RUN, "place": "0"}), job("ask/approval", 4, details=details))
+    )
+    serve_functions(fake, {JOB: {"id": JOB, "status": 3, "details": details}})
+    async with fake.platform() as platform:
+        ask, wait = (await platform.get_jobs([RUN]))[RUN]
+        found = await platform.get_job(JOB)
+    assert (ask.status, ask.is_wait_point) == (JobStatus.SUCCESS, False)
+    assert (wait.status, wait.is_wait_point, wait.name) == (status, True, "approval")
+    assert (found.status, found.is_wait_point) == (status, True)

@@ -295,7 +295,7 @@ async def test_a_refused_resume_says_why(fake: FakeTailor) -> None:
     async with fake.platform() as platform:
         with pytest.raises(NotFoundError, match=f"no run '{RUN}'"):
             await platform.resume(RUN)
-        with pytest.raises(FailedPreconditionError, match="is WAITING; only a FAILED run"):
+        with pytest.raises(FailedPreconditionError, match="is WAITING; only a FAILED or CANCELED run"):
             await platform.resume(RUN)
         await platform.resume(RUN)
         with pytest.raises(NotFoundError):

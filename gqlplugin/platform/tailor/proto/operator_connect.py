@@ -21,7 +21,7 @@ from connectrpc.protocol import ProtocolType
 from connectrpc.server import ConnectASGIApplication, DEFAULT_READ_MAX_BYTES, Endpoint
 from pyqwest import Client
 
-from .operator_pb2 import GetApplicationRequest, GetApplicationResponse, GetAuthMachineUserRequest, GetAuthMachineUserResponse, GetFunctionExecutionRequest, GetFunctionExecutionResponse, GetWorkflowByNameRequest, GetWorkflowByNameResponse, GetWorkflowExecutionRequest, GetWorkflowExecutionResponse, GetWorkflowRequest, GetWorkflowResponse, ListApplicationsRequest, ListApplicationsResponse, ListAuthMachineUsersRequest, ListAuthMachineUsersResponse, ListFunctionExecutionsRequest, ListFunctionExecutionsResponse, ListWorkflowExecutionsRequest, ListWorkflowExecutionsResponse, ListWorkflowsRequest, ListWorkflowsResponse, ResumeWorkflowExecutionRequest, ResumeWorkflowExecutionResponse, StartWorkflowRequest, StartWorkflowResponse, TestResumeWorkflowRequest, TestResumeWorkflowResponse, TestStartWorkflowRequest, TestStartWorkflowResponse
+from .operator_pb2 import CancelWorkflowExecutionRequest, CancelWorkflowExecutionResponse, GetApplicationRequest, GetApplicationResponse, GetAuthMachineUserRequest, GetAuthMachineUserResponse, GetFunctionExecutionRequest, GetFunctionExecutionResponse, GetWorkflowByNameRequest, GetWorkflowByNameResponse, GetWorkflowExecutionRequest, GetWorkflowExecutionResponse, GetWorkflowRequest, GetWorkflowResponse, ListApplicationsRequest, ListApplicationsResponse, ListAuthMachineUsersRequest, ListAuthMachineUsersResponse, ListFunctionExecutionsRequest, ListFunctionExecutionsResponse, ListWaitPointsRequest, ListWaitPointsResponse, ListWorkflowExecutionsRequest, ListWorkflowExecutionsResponse, ListWorkflowsRequest, ListWorkflowsResponse, ResolveWaitPointRequest, ResolveWaitPointResponse, ResumeWorkflowExecutionRequest, ResumeWorkflowExecutionResponse, StartWorkflowRequest, StartWorkflowResponse, StartWorkflowsRequest, StartWorkflowsResponse, TestResumeWorkflowRequest, TestResumeWorkflowResponse, TestStartWorkflowRequest, TestStartWorkflowResponse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping
@@ -81,6 +81,21 @@ class OperatorService(Protocol):
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
     async def list_auth_machine_users(self, request: ListAuthMachineUsersRequest, ctx: RequestContext[ListAuthMachineUsersRequest, ListAuthMachineUsersResponse], /) -> ListAuthMachineUsersResponse:
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    async def start_workflows(self, request: StartWorkflowsRequest, ctx: RequestContext[StartWorkflowsRequest, StartWorkflowsResponse], /) -> StartWorkflowsResponse:
+        """
+        gqlplugin's own
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    async def cancel_workflow_execution(self, request: CancelWorkflowExecutionRequest, ctx: RequestContext[CancelWorkflowExecutionRequest, CancelWorkflowExecutionResponse], /) -> CancelWorkflowExecutionResponse:
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    async def resolve_wait_point(self, request: ResolveWaitPointRequest, ctx: RequestContext[ResolveWaitPointRequest, ResolveWaitPointResponse], /) -> ResolveWaitPointResponse:
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    async def list_wait_points(self, request: ListWaitPointsRequest, ctx: RequestContext[ListWaitPointsRequest, ListWaitPointsResponse], /) -> ListWaitPointsResponse:
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
 
@@ -261,6 +276,50 @@ class OperatorServiceASGIApplication(ConnectASGIApplication[OperatorService]):
                         stream_type=StreamType.UNARY,
                     ),
                     function=svc.list_auth_machine_users,
+                ),
+                "/tailor.v1.OperatorService/StartWorkflows": Endpoint.unary(
+                    method=MethodInfo(
+                        name="StartWorkflows",
+                        service_name="tailor.v1.OperatorService",
+                        input=StartWorkflowsRequest,
+                        output=StartWorkflowsResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=svc.start_workflows,
+                ),
+                "/tailor.v1.OperatorService/CancelWorkflowExecution": Endpoint.unary(
+                    method=MethodInfo(
+                        name="CancelWorkflowExecution",
+                        service_name="tailor.v1.OperatorService",
+                        input=CancelWorkflowExecutionRequest,
+                        output=CancelWorkflowExecutionResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=svc.cancel_workflow_execution,
+                ),
+                "/tailor.v1.OperatorService/ResolveWaitPoint": Endpoint.unary(
+                    method=MethodInfo(
+                        name="ResolveWaitPoint",
+                        service_name="tailor.v1.OperatorService",
+                        input=ResolveWaitPointRequest,
+                        output=ResolveWaitPointResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=svc.resolve_wait_point,
+                ),
+                "/tailor.v1.OperatorService/ListWaitPoints": Endpoint.unary(
+                    method=MethodInfo(
+                        name="ListWaitPoints",
+                        service_name="tailor.v1.OperatorService",
+                        input=ListWaitPointsRequest,
+                        output=ListWaitPointsResponse,
+                        idempotency_level=IdempotencyLevel.NO_SIDE_EFFECTS,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=svc.list_wait_points,
                 ),
             },
             interceptors=interceptors,
@@ -615,6 +674,91 @@ class OperatorServiceClient(ConnectClient):
                 service_name="tailor.v1.OperatorService",
                 input=ListAuthMachineUsersRequest,
                 output=ListAuthMachineUsersResponse,
+                idempotency_level=IdempotencyLevel.NO_SIDE_EFFECTS,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+            use_get=use_get,
+        )
+    async def start_workflows(
+        self,
+        request: StartWorkflowsRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> StartWorkflowsResponse:
+        """
+        gqlplugin's own
+        """
+        return await self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="StartWorkflows",
+                service_name="tailor.v1.OperatorService",
+                input=StartWorkflowsRequest,
+                output=StartWorkflowsResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    async def cancel_workflow_execution(
+        self,
+        request: CancelWorkflowExecutionRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> CancelWorkflowExecutionResponse:
+        return await self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="CancelWorkflowExecution",
+                service_name="tailor.v1.OperatorService",
+                input=CancelWorkflowExecutionRequest,
+                output=CancelWorkflowExecutionResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    async def resolve_wait_point(
+        self,
+        request: ResolveWaitPointRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> ResolveWaitPointResponse:
+        return await self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="ResolveWaitPoint",
+                service_name="tailor.v1.OperatorService",
+                input=ResolveWaitPointRequest,
+                output=ResolveWaitPointResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    async def list_wait_points(
+        self,
+        request: ListWaitPointsRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+        use_get: bool = False,
+    ) -> ListWaitPointsResponse:
+        return await self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="ListWaitPoints",
+                service_name="tailor.v1.OperatorService",
+                input=ListWaitPointsRequest,
+                output=ListWaitPointsResponse,
                 idempotency_level=IdempotencyLevel.NO_SIDE_EFFECTS,
                 stream_type=StreamType.UNARY,
             ),

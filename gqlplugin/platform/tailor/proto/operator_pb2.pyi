@@ -576,7 +576,7 @@ class Progress(_message.Message):
     def __init__(self, fraction: _Optional[float] = ..., message: _Optional[str] = ...) -> None: ...
 
 class RunDetails(_message.Message):
-    __slots__ = ("input", "output", "error", "caller", "invoker", "progress", "attempt", "depth", "created_at")
+    __slots__ = ("input", "output", "error", "caller", "invoker", "progress", "attempt", "depth", "created_at", "status")
     INPUT_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
@@ -586,6 +586,7 @@ class RunDetails(_message.Message):
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     DEPTH_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
     input: str
     output: str
     error: ExecutionError
@@ -595,10 +596,11 @@ class RunDetails(_message.Message):
     attempt: int
     depth: int
     created_at: _timestamp_pb2.Timestamp
-    def __init__(self, input: _Optional[str] = ..., output: _Optional[str] = ..., error: _Optional[_Union[ExecutionError, _Mapping]] = ..., caller: _Optional[_Union[Caller, _Mapping]] = ..., invoker: _Optional[_Union[AuthInvoker, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., attempt: _Optional[int] = ..., depth: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    status: str
+    def __init__(self, input: _Optional[str] = ..., output: _Optional[str] = ..., error: _Optional[_Union[ExecutionError, _Mapping]] = ..., caller: _Optional[_Union[Caller, _Mapping]] = ..., invoker: _Optional[_Union[AuthInvoker, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., attempt: _Optional[int] = ..., depth: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., status: _Optional[str] = ...) -> None: ...
 
 class JobDetails(_message.Message):
-    __slots__ = ("run_id", "place", "name", "input", "result", "error", "logs", "progress", "stacked_name")
+    __slots__ = ("run_id", "place", "name", "input", "result", "error", "logs", "progress", "stacked_name", "status", "is_wait_point")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     PLACE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -608,6 +610,8 @@ class JobDetails(_message.Message):
     LOGS_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     STACKED_NAME_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    IS_WAIT_POINT_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     place: str
     name: str
@@ -617,4 +621,104 @@ class JobDetails(_message.Message):
     logs: _containers.RepeatedScalarFieldContainer[str]
     progress: Progress
     stacked_name: str
-    def __init__(self, run_id: _Optional[str] = ..., place: _Optional[str] = ..., name: _Optional[str] = ..., input: _Optional[str] = ..., result: _Optional[str] = ..., error: _Optional[_Union[ExecutionError, _Mapping]] = ..., logs: _Optional[_Iterable[str]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., stacked_name: _Optional[str] = ...) -> None: ...
+    status: str
+    is_wait_point: bool
+    def __init__(self, run_id: _Optional[str] = ..., place: _Optional[str] = ..., name: _Optional[str] = ..., input: _Optional[str] = ..., result: _Optional[str] = ..., error: _Optional[_Union[ExecutionError, _Mapping]] = ..., logs: _Optional[_Iterable[str]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., stacked_name: _Optional[str] = ..., status: _Optional[str] = ..., is_wait_point: _Optional[bool] = ...) -> None: ...
+
+class StartWorkflowsRequest(_message.Message):
+    __slots__ = ("workspace_id", "workflow_id", "auth_invoker", "args", "caller")
+    WORKSPACE_ID_FIELD_NUMBER: _ClassVar[int]
+    WORKFLOW_ID_FIELD_NUMBER: _ClassVar[int]
+    AUTH_INVOKER_FIELD_NUMBER: _ClassVar[int]
+    ARGS_FIELD_NUMBER: _ClassVar[int]
+    CALLER_FIELD_NUMBER: _ClassVar[int]
+    workspace_id: str
+    workflow_id: str
+    auth_invoker: AuthInvoker
+    args: _containers.RepeatedScalarFieldContainer[str]
+    caller: Caller
+    def __init__(self, workspace_id: _Optional[str] = ..., workflow_id: _Optional[str] = ..., auth_invoker: _Optional[_Union[AuthInvoker, _Mapping]] = ..., args: _Optional[_Iterable[str]] = ..., caller: _Optional[_Union[Caller, _Mapping]] = ...) -> None: ...
+
+class StartWorkflowsResponse(_message.Message):
+    __slots__ = ("execution_ids",)
+    EXECUTION_IDS_FIELD_NUMBER: _ClassVar[int]
+    execution_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, execution_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class CancelWorkflowExecutionRequest(_message.Message):
+    __slots__ = ("workspace_id", "execution_id")
+    WORKSPACE_ID_FIELD_NUMBER: _ClassVar[int]
+    EXECUTION_ID_FIELD_NUMBER: _ClassVar[int]
+    workspace_id: str
+    execution_id: str
+    def __init__(self, workspace_id: _Optional[str] = ..., execution_id: _Optional[str] = ...) -> None: ...
+
+class CancelWorkflowExecutionResponse(_message.Message):
+    __slots__ = ("execution_id",)
+    EXECUTION_ID_FIELD_NUMBER: _ClassVar[int]
+    execution_id: str
+    def __init__(self, execution_id: _Optional[str] = ...) -> None: ...
+
+class ResolveWaitPointRequest(_message.Message):
+    __slots__ = ("workspace_id", "execution_id", "key", "result", "wait_id")
+    WORKSPACE_ID_FIELD_NUMBER: _ClassVar[int]
+    EXECUTION_ID_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    WAIT_ID_FIELD_NUMBER: _ClassVar[int]
+    workspace_id: str
+    execution_id: str
+    key: str
+    result: str
+    wait_id: str
+    def __init__(self, workspace_id: _Optional[str] = ..., execution_id: _Optional[str] = ..., key: _Optional[str] = ..., result: _Optional[str] = ..., wait_id: _Optional[str] = ...) -> None: ...
+
+class ResolveWaitPointResponse(_message.Message):
+    __slots__ = ("execution_id",)
+    EXECUTION_ID_FIELD_NUMBER: _ClassVar[int]
+    execution_id: str
+    def __init__(self, execution_id: _Optional[str] = ...) -> None: ...
+
+class WaitPoint(_message.Message):
+    __slots__ = ("id", "key", "payload", "execution", "since", "expires_at")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    EXECUTION_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    key: str
+    payload: str
+    execution: WorkflowExecution
+    since: _timestamp_pb2.Timestamp
+    expires_at: _timestamp_pb2.Timestamp
+    def __init__(self, id: _Optional[str] = ..., key: _Optional[str] = ..., payload: _Optional[str] = ..., execution: _Optional[_Union[WorkflowExecution, _Mapping]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ListWaitPointsRequest(_message.Message):
+    __slots__ = ("workspace_id", "page_token", "page_size", "key", "execution_id", "workflow_name", "caller_id")
+    WORKSPACE_ID_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    EXECUTION_ID_FIELD_NUMBER: _ClassVar[int]
+    WORKFLOW_NAME_FIELD_NUMBER: _ClassVar[int]
+    CALLER_ID_FIELD_NUMBER: _ClassVar[int]
+    workspace_id: str
+    page_token: str
+    page_size: int
+    key: str
+    execution_id: str
+    workflow_name: str
+    caller_id: str
+    def __init__(self, workspace_id: _Optional[str] = ..., page_token: _Optional[str] = ..., page_size: _Optional[int] = ..., key: _Optional[str] = ..., execution_id: _Optional[str] = ..., workflow_name: _Optional[str] = ..., caller_id: _Optional[str] = ...) -> None: ...
+
+class ListWaitPointsResponse(_message.Message):
+    __slots__ = ("wait_points", "next_page_token", "page_tokens")
+    WAIT_POINTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    wait_points: _containers.RepeatedCompositeFieldContainer[WaitPoint]
+    next_page_token: str
+    page_tokens: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, wait_points: _Optional[_Iterable[_Union[WaitPoint, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., page_tokens: _Optional[_Iterable[str]] = ...) -> None: ...

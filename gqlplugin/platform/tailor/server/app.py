@@ -19,6 +19,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from gqlplugin.errors import InvalidInputError
+from gqlplugin.oauth.token_endpoint import TokenEndpoint
 from gqlplugin.platform.base import Definitions, Platform
 from gqlplugin.platform.tailor.proto.operator_connect import OperatorServiceASGIApplication
 from gqlplugin.platform.tailor.server.errors import PublicErrors, error_response
@@ -28,7 +29,6 @@ from gqlplugin.platform.tailor.server.paging import PageTokens
 from gqlplugin.platform.tailor.server.requests import WorkspaceCheck
 from gqlplugin.platform.tailor.server.served import Served, Writes
 from gqlplugin.platform.tailor.server.service import Service
-from gqlplugin.platform.tailor.server.token_endpoint import TokenEndpoint
 from gqlplugin.platform.tailor.server.tokens import MachineUserTokens, OperatorToken
 
 _MAX_MESSAGE_BYTES = 4 * 1024 * 1024

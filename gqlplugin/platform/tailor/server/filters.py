@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from google.protobuf.struct_pb2 import Value
@@ -13,7 +14,8 @@ from gqlplugin.execution import ExecutionFilter, ExecutionStatus, WorkflowExecut
 from gqlplugin.platform.tailor.proto import operator_pb2 as pb
 from gqlplugin.platform.tailor.server.ids import is_uuid
 
-_STATUSES = [status.value for status in ExecutionStatus]
+_STATUSES = [name.removeprefix("STATUS_") for name in pb.WorkflowExecution.Status.keys()[1:]]
+_OWN_STATUSES = [status.value for status in ExecutionStatus]
 
 Reader = Callable[[str, Value], str]
 """Reads the value that a field is compared with."""
@@ -43,7 +45,11 @@ def read_run_query(request: pb.ListWorkflowExecutionsRequest, *, extensions: boo
     Raises:
         InvalidInputError: The filter is not one that can be answered.
     """
-    readers: dict[str, Reader] = {"id": _uuid, "status": _status, "workflow_name": _string}
+    readers: dict[str, Reader] = {
+        "id": _uuid,
+        "status": partial(_status, known=_OWN_STATUSES if extensions else _STATUSES),
+        "workflow_name": _string,
+    }
     if extensions:
         readers["caller_id"] = _string
     found = _read(request.filter, readers)
@@ -113,7 +119,7 @@ def _uuid(field: str, value: Value) -> str:
     return text.lower()
 
 
-def _status(field: str, value: Value) -> str:
+def _status(field: str, value: Value, *, known: Sequence[str]) -> str:
     """A status by its number or its name, with or without `STATUS_`."""
     kind = value.WhichOneof("kind")
     if kind == "number_value":
@@ -122,8 +128,6 @@ def _status(field: str, value: Value) -> str:
     else:
         name = value.string_value
     status = (name or "").removeprefix("STATUS_")
-    if status not in _STATUSES:
-        raise InvalidInputError(
-            f"filter on the field {field!r} needs one of {', '.join(_STATUSES)}, or the number of one."
-        )
+    if status not in known:
+        raise InvalidInputError(f"filter on the field {field!r} needs one of {', '.join(known)}, or the number of one.")
     return status

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from connectrpc.code import Code
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
@@ -15,6 +17,7 @@ from gqlplugin.platform.tailor.server.tokens import MachineUserTokens, OperatorT
 _SERVICE = pb.DESCRIPTOR.services_by_name["OperatorService"]
 SERVICE_PATH = f"/{_SERVICE.full_name}/"
 _METHODS = frozenset(method.name for method in _SERVICE.methods)
+_OWN_METHODS = frozenset(("StartWorkflows", "CancelWorkflowExecution", "ResolveWaitPoint", "ListWaitPoints"))
 _CODECS = ("application/json", "application/proto")
 
 
@@ -27,7 +30,7 @@ class Gate:
         app: The methods.
         operator: The token that may call them.
         tokens: Those of machine users, which are known here and may not.
-        extensions: Whether answers announce gqlplugin's own fields.
+        extensions: Whether there are gqlplugin's own methods and fields, which answers announce.
     """
 
     def __init__(self, app: ASGIApp, *, operator: OperatorToken, tokens: MachineUserTokens, extensions: bool) -> None:
@@ -35,6 +38,7 @@ class Gate:
         self._operator = operator
         self._tokens = tokens
         self._extensions = extensions
+        self._methods = _METHODS if extensions else _METHODS - _OWN_METHODS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         token = _bearer(Headers(scope=scope))
@@ -44,7 +48,7 @@ class Gate:
                 return
             app: ASGIApp = _forbidden()
         else:
-            app = _refusal(scope) or self._app
+            app = _refusal(scope, self._methods) or self._app
         request_scheme.set(scope["scheme"])
         await app(scope, receive, self._announcing(send) if self._extensions else send)
 
@@ -65,10 +69,10 @@ def _bearer(headers: Headers) -> bytes:
     return token.strip().encode("latin-1") if scheme.lower() == "bearer" else b""
 
 
-def _refusal(scope: Scope) -> JSONResponse | None:
+def _refusal(scope: Scope, methods: Collection[str]) -> JSONResponse | None:
     """The answer to what Connect would answer without a Connect error, or not at all."""
     method = scope["path_params"]["method"]
-    if method not in _METHODS:
+    if method not in methods:
         return error_response(404, Code.UNIMPLEMENTED, f"There is no method {method!r}.")
     if scope["method"] != "POST":
         return error_response(

@@ -20,6 +20,8 @@ from gqlplugin.platform.tailor.server.tokens import MachineUserClient
 _RUN_STATUSES = frozenset(pb.WorkflowExecution.Status.keys())
 _JOB_STATUSES = frozenset(pb.WorkflowJobExecution.Status.keys())
 _FUNCTION_STATUSES = frozenset(pb.FunctionExecution.Status.keys())
+_WAITING = (records.JobStatus.SUSPEND, records.JobStatus.WAITING)
+_CANCELED = "CANCELED"
 
 
 def to_run(
@@ -51,8 +53,8 @@ def to_job(job: records.JobExecution, *, details: bool) -> pb.WorkflowJobExecuti
 
 
 def to_function(job: records.JobExecution, *, workspace_id: str, details: bool) -> pb.FunctionExecution:
-    """A job by itself. A suspended one is RUNNING, as there is no other word for it here."""
-    status = records.JobStatus.RUNNING if job.status is records.JobStatus.SUSPEND else job.status
+    """A job by itself. One that waits is RUNNING, as there is no other word for it here."""
+    status = records.JobStatus.RUNNING if job.status in _WAITING else job.status
     return pb.FunctionExecution(
         id=job.id,
         workspace_id=workspace_id,
@@ -63,8 +65,20 @@ def to_function(job: records.JobExecution, *, workspace_id: str, details: bool) 
         finished_at=job.finished_at,
         type=pb.FunctionExecution.TYPE_JOB,
         result=job.result,
-        error=None if job.error is None else _text(f"{job.error.code}: {job.error.message}"),
+        error=_failure(job),
         details=_job_details(job) if details else None,
+    )
+
+
+def to_wait(wait: records.PendingWait) -> pb.WaitPoint:
+    """A run that waits."""
+    return pb.WaitPoint(
+        id=wait.job_id,
+        key=wait.name,
+        payload=wait.payload,
+        execution=to_run(wait.execution, [], details=True),
+        since=wait.since,
+        expires_at=wait.expires_at,
     )
 
 
@@ -84,8 +98,11 @@ def to_machine_user(client: MachineUserClient, namespace: str, at: datetime) -> 
 
 
 def _status(status: str, known: frozenset[str]) -> Any:
-    """The name of an enum value; a status that the contract has no word for yet is unspecified."""
-    name = f"STATUS_{status}"
+    """The name of an enum value.
+
+    What was canceled has failed, in the words of the contract; a status that it has no word for yet is unspecified.
+    """
+    name = "STATUS_FAILED" if status == _CANCELED else f"STATUS_{status}"
     return name if name in known else "STATUS_UNSPECIFIED"
 
 
@@ -100,6 +117,7 @@ def _run_details(run: records.WorkflowExecution) -> pb.RunDetails:
         attempt=run.attempt,
         depth=run.depth,
         created_at=run.created_at,
+        status=run.status,
     )
 
 
@@ -114,7 +132,15 @@ def _job_details(job: records.JobExecution) -> pb.JobDetails:
         logs=map(_text, job.logs),
         progress=_progress(job.progress),
         stacked_name=job.stacked_name,
+        status=job.status,
+        is_wait_point=job.is_wait_point,
     )
+
+
+def _failure(job: records.JobExecution) -> str | None:
+    if job.error is not None:
+        return _text(f"{job.error.code}: {job.error.message}")
+    return "CANCELED: The run was canceled." if job.status == _CANCELED else None
 
 
 def _caller(user: User) -> pb.Caller:

@@ -19,13 +19,18 @@ _MAX_SIZE = 1000
 _SEAL_BYTES = 12
 
 
-class Listing(Protocol):
-    """What every request for a listing has."""
+class Paged(Protocol):
+    """A request for a page."""
+
+    @property
+    def page_size(self) -> int: ...
+
+
+class Listing(Paged, Protocol):
+    """A request for a page of a listing in either direction."""
 
     @property
     def page_token(self) -> str: ...
-    @property
-    def page_size(self) -> int: ...
     @property
     def page_direction(self) -> pb.PageDirection: ...
 
@@ -96,6 +101,6 @@ class PageTokens:
         return hmac.digest(self._key, listing.encode() + b"\0" + place, "sha256")[:_SEAL_BYTES]
 
 
-def page_size(request: Listing) -> int:
+def page_size(request: Paged) -> int:
     """How many items a page may have: 100 unless the client says, and at most 1000."""
     return min(request.page_size or _DEFAULT_SIZE, _MAX_SIZE)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -71,6 +72,15 @@ def name_in(request: Message, field: str) -> str:
 def json_name(request: Message, field: str) -> str:
     """The name of a field as JSON has it."""
     return request.DESCRIPTOR.fields_by_name[field].json_name
+
+
+@contextmanager
+def found(run_id: str) -> Iterator[None]:
+    """Say in the words of the contract that there is no such run."""
+    try:
+        yield
+    except NotFoundError:
+        raise NotFoundError(f"Execution '{run_id}' not found.") from None
 
 
 def _text(request: Message, field: str) -> str:

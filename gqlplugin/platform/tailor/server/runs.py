@@ -13,7 +13,7 @@ from gqlplugin.platform.tailor.proto import operator_pb2 as pb
 from gqlplugin.platform.tailor.server.filters import RunQuery, read_run_query
 from gqlplugin.platform.tailor.server.messages import to_job, to_run
 from gqlplugin.platform.tailor.server.paging import page_size
-from gqlplugin.platform.tailor.server.requests import uuid_in
+from gqlplugin.platform.tailor.server.requests import found, uuid_in
 from gqlplugin.platform.tailor.server.served import Served
 
 _NO_RUNS = ExecutionPage(executions=(), cursors=(), has_next=False)
@@ -29,10 +29,8 @@ class RunMethods:
     ) -> pb.GetWorkflowExecutionResponse:
         """A run by its ID, with its jobs."""
         run_id = uuid_in(request, "execution_id")
-        try:
+        with found(run_id):
             run = await self.served.platform.get_execution(run_id)
-        except NotFoundError:
-            raise NotFoundError(f"Execution '{run_id}' not found.") from None
         [message] = await self._messages([run], request.view)
         return pb.GetWorkflowExecutionResponse(execution=message)
 

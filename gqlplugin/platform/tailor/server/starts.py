@@ -1,4 +1,4 @@
-"""The methods that start and resume runs, each under its old name and its new one."""
+"""The methods that start, resume and cancel runs; those of the contract each under its old name and its new one."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any, Literal, TypeAlias, get_args
 from connectrpc.request import RequestContext
 from pydantic_core import from_json
 
-from gqlplugin.errors import FailedPreconditionError, GqlpluginError, InvalidInputError, NotFoundError
+from gqlplugin.errors import FailedPreconditionError, GqlpluginError, InvalidInputError
 from gqlplugin.execution import ExecutionStatus
 from gqlplugin.idempotency import noting_start
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.base import Platform
 from gqlplugin.platform.tailor.proto import operator_pb2 as pb
-from gqlplugin.platform.tailor.server.requests import uuid_in
+from gqlplugin.platform.tailor.server.requests import found, uuid_in
 from gqlplugin.platform.tailor.server.served import Served
 
 _RESUMING_SECONDS = 10.0
@@ -43,16 +43,38 @@ class StartMethods:
         run_id, replayed = await self._start(request, ctx)
         return pb.StartWorkflowResponse(execution_id=run_id, replayed=replayed)
 
+    async def start_workflows(self, request: pb.StartWorkflowsRequest, _ctx: _Context, /) -> pb.StartWorkflowsResponse:
+        """Start a run for each argument, all of them or none."""
+        served = self.served
+        workflow = served.workflow(uuid_in(request, "workflow_id"))
+        invoker = served.definitions.resolve_invoker(_invoker_of(request.auth_invoker))
+        args = [workflow.encode_json(arg) for arg in request.args]
+        caller = _caller_of(request.caller) if request.HasField("caller") else User()
+        workflow.check_permission(caller, invoker)
+        run_ids = await served.writes.finish(
+            served.platform.start_workflows(workflow.name, args, caller=caller, invoker=invoker)
+        )
+        return pb.StartWorkflowsResponse(execution_ids=run_ids)
+
+    async def cancel_workflow_execution(
+        self, request: pb.CancelWorkflowExecutionRequest, _ctx: _Context, /
+    ) -> pb.CancelWorkflowExecutionResponse:
+        """End a run that has not ended."""
+        run_id = uuid_in(request, "execution_id")
+        with found(run_id):
+            await self.served.writes.finish(self.served.platform.cancel(run_id))
+        return pb.CancelWorkflowExecutionResponse(execution_id=run_id)
+
     async def test_resume_workflow(
         self, request: pb.TestResumeWorkflowRequest, ctx: _Context, /
     ) -> pb.TestResumeWorkflowResponse:
-        """Run a failed run again."""
+        """Run a failed or canceled run again."""
         return pb.TestResumeWorkflowResponse(execution_id=await self._resume(request, ctx))
 
     async def resume_workflow_execution(
         self, request: pb.ResumeWorkflowExecutionRequest, ctx: _Context, /
     ) -> pb.ResumeWorkflowExecutionResponse:
-        """Run a failed run again."""
+        """Run a failed or canceled run again."""
         return pb.ResumeWorkflowExecutionResponse(execution_id=await self._resume(request, ctx))
 
     async def _start(
@@ -87,9 +109,8 @@ class StartMethods:
     ) -> str:
         run_id = uuid_in(request, "execution_id")
         try:
-            await self.served.writes.finish(self.served.platform.resume(run_id))
-        except NotFoundError:
-            raise NotFoundError(f"Execution '{run_id}' not found.") from None
+            with found(run_id):
+                await self.served.writes.finish(self.served.platform.resume(run_id))
         except FailedPreconditionError:
             raise FailedPreconditionError(f"Execution '{run_id}' is not in a resumable state.") from None
         left = ctx.timeout_ms

@@ -7,21 +7,19 @@ import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from types import MappingProxyType
 
-import jwt
 from pydantic import SecretStr
 
 from gqlplugin.errors import InvalidInputError
 from gqlplugin.identity import MachineUser
+from gqlplugin.oauth.secrets import derive
+from gqlplugin.oauth.signed import sign, verify
 from gqlplugin.platform.base import AuthNamespace
 from gqlplugin.platform.tailor.server.ids import client_id
 
-_ISSUER = "gqlplugin"
 _AUDIENCE = "tailor.v1"
-_ALGORITHM = "HS256"
-_CLAIMS = ("iss", "aud", "sub", "namespace", "iat", "exp")
 _OPERATOR_TOKEN = re.compile(r"[!-~]{16,}")
 
 
@@ -49,7 +47,7 @@ class OperatorToken:
 
     def derive(self, *label: str) -> bytes:
         """32 bytes for the purpose that a label names; none tells anything of the token or of another."""
-        return hmac.digest(self._token.get_secret_value().encode(), "\0".join(label).encode(), "sha256")
+        return derive(self._token.get_secret_value().encode(), *label)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,29 +100,13 @@ class MachineUserTokens:
 
     def issue(self, user: MachineUser) -> str:
         """A token for one of the machine users (RFC 7519)."""
-        now = datetime.now(UTC)
-        claims = {
-            "iss": _ISSUER,
-            "aud": _AUDIENCE,
-            "sub": user.name,
-            "namespace": self.namespace,
-            "iat": now,
-            "exp": now + self.lifetime,
-        }
-        return jwt.encode(claims, self._key, algorithm=_ALGORITHM)
+        claims = {"sub": user.name, "namespace": self.namespace}
+        return sign(self._key, claims, audience=_AUDIENCE, lifetime=self.lifetime)
 
     def verify(self, token: str | bytes) -> tuple[str, str] | None:
         """The namespace and the name of the machine user that a token was issued to; None when it is not valid."""
-        try:
-            claims = jwt.decode(
-                token,
-                self._key,
-                algorithms=[_ALGORITHM],
-                issuer=_ISSUER,
-                audience=_AUDIENCE,
-                options={"require": list(_CLAIMS)},
-            )
-        except jwt.InvalidTokenError:
+        claims = verify(self._key, token, audience=_AUDIENCE, require=["namespace"])
+        if claims is None:
             return None
         namespace, name = claims["namespace"], claims["sub"]
         return (namespace, name) if namespace == self.namespace and name in self.clients else None

@@ -41,19 +41,31 @@ def job_of(**changes: Any) -> JobExecution:
 
 @pytest.mark.parametrize("status", ExecutionStatus)
 def test_run_statuses(status: ExecutionStatus) -> None:
-    """Every status of a run has its own enum value."""
-    message = to_run(run_of(status=status), [], details=False)
-    assert pb.WorkflowExecution.Status.Name(message.status) == f"STATUS_{status}"
+    """Every status of a run has its own enum value, but CANCELED, which is ours: who does not know it sees FAILED."""
+    message = to_run(run_of(status=status), [], details=True)
+    expected = "FAILED" if status is ExecutionStatus.CANCELED else status
+    assert pb.WorkflowExecution.Status.Name(message.status) == f"STATUS_{expected}"
+    assert message.details.status == status
 
 
 @pytest.mark.parametrize("status", JobStatus)
 def test_job_statuses(status: JobStatus) -> None:
-    """Every status of a job has its own enum value, and in a function execution one that exists there."""
+    """Every status of a job has an enum value, and in a function execution one that exists there."""
     job = job_of(status=status)
-    assert pb.WorkflowJobExecution.Status.Name(to_job(job, details=False).status) == f"STATUS_{status}"
-    function = to_function(job, workspace_id="w", details=False)
-    expected = "RUNNING" if status is JobStatus.SUSPEND else status
+    expected = "FAILED" if status is JobStatus.CANCELED else status
+    message = to_job(job, details=True)
+    assert pb.WorkflowJobExecution.Status.Name(message.status) == f"STATUS_{expected}"
+    function = to_function(job, workspace_id="w", details=True)
+    expected = "RUNNING" if status in (JobStatus.SUSPEND, JobStatus.WAITING) else expected
     assert pb.FunctionExecution.Status.Name(function.status) == f"STATUS_{expected}"
+    assert message.details.status == function.details.status == status
+
+
+def test_why_a_canceled_job_failed() -> None:
+    """Who reads it as failed is told why; one that succeeded says nothing."""
+    canceled = to_function(job_of(status=JobStatus.CANCELED), workspace_id="w", details=False)
+    assert canceled.error == "CANCELED: The run was canceled."
+    assert not to_function(job_of(status=JobStatus.SUCCESS), workspace_id="w", details=False).error
 
 
 def test_statuses_to_come() -> None:
@@ -108,7 +120,12 @@ def test_every_field_of_a_run_is_told() -> None:
 def test_every_field_of_a_job_is_told() -> None:
     """So do those of a job."""
     job = job_of(
-        result="2", logs=("a", "b\nc"), error=ExecutionError("CODE", "message"), progress=Progress(1.0), finished_at=AT
+        result="2",
+        logs=("a", "b\nc"),
+        error=ExecutionError("CODE", "message"),
+        progress=Progress(1.0),
+        finished_at=AT,
+        is_wait_point=True,
     )
     message = to_job(job, details=True)
     assert message.details == pb.JobDetails(
@@ -121,6 +138,8 @@ def test_every_field_of_a_job_is_told() -> None:
         logs=["a", "b\nc"],
         error=pb.ExecutionError(code="CODE", message="message"),
         progress=pb.Progress(fraction=1.0),
+        status="RUNNING",
+        is_wait_point=True,
     )
     assert message.finished_at.ToDatetime(UTC) == AT
     function = to_function(job, workspace_id="w", details=True)

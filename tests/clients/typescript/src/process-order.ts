@@ -1,0 +1,42 @@
+import { graphql } from "./gql/index.js";
+import type { TypedDocumentString } from "./gql/graphql.js";
+
+const PLACE = graphql(`
+  mutation Place($customerId: String!, $item: String!, $totalCents: Int!) {
+    placeAndProcessOrder(customerId: $customerId, item: $item, totalCents: $totalCents) { workflowRunId }
+  }
+`);
+
+const RUN = graphql(`
+  query Run($id: ID!) {
+    workflowRun(id: $id) { __typename status error ...OrderReceipt }
+  }
+  fragment OrderReceipt on OrderProcessingRun {
+    output { orderId totalCents customer { name email } }
+  }
+`);
+
+/** Place an order, wait until it is processed, and say what it cost. */
+export async function processOrder(endpoint: string, token: string): Promise<string> {
+  async function send<Data, Variables>(query: TypedDocumentString<Data, Variables>, variables: Variables): Promise<Data> {
+    const response = await fetch(endpoint, {
+      method: "POST",
+      headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+      body: JSON.stringify({ query, variables }),
+    });
+    const { data, errors } = (await response.json()) as { data?: Data; errors?: { message: string }[] };
+    if (!data || errors) throw new Error(errors?.map((error) => error.message).join("; "));
+    return data;
+  }
+
+  const placed = await send(PLACE, { customerId: "alice", item: "A pound of tea", totalCents: 450 });
+  const id = placed.placeAndProcessOrder.workflowRunId;
+  for (;;) {
+    const { workflowRun: run } = await send(RUN, { id });
+    if (run?.__typename === "OrderProcessingRun" && run.output) {
+      return `${run.output.customer.name} pays ${(run.output.totalCents / 100).toFixed(2)}`;
+    }
+    if (!run || run.status === "FAILED" || run.status === "CANCELED") throw new Error(run?.error ?? "It was canceled.");
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}

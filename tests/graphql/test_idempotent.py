@@ -1,0 +1,473 @@
+"""Idempotency keys of clients: what a field starts under one is started once."""
+
+import json
+import logging
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+import strawberry
+from strawberry.asgi import GraphQL
+from strawberry.directive import DirectiveLocation, DirectiveValue
+from strawberry.schema.config import StrawberryConfig
+
+from gqlplugin.asgi import create_asgi
+from gqlplugin.execution import ExecutionFilter, WorkflowExecution
+from gqlplugin.graphql.extension import WorkflowExtension
+from gqlplugin.graphql.idempotent import idempotent
+from gqlplugin.graphql.schema import create_schema
+from gqlplugin.platform.base import Binding, Platform, bind
+from gqlplugin.platform.tailor import TailorPlatform
+from gqlplugin.platform.tailor.server import create_server
+from gqlplugin.testing import GraphQLClient, MemoryPlatform, serve
+from tests.contract.support import all_runs, ended
+from tests.graphql.conftest import authenticate
+from tests.graphql.keyed_shop import PlainMutation, keyed_schema, keyed_shop, packing, tries
+from tests.loopback import TOKEN, WORKSPACE
+
+pytestmark = pytest.mark.anyio
+
+PLACE = 'mutation { place(orderId: "1") }'
+
+
+@dataclass(frozen=True)
+class Shop:
+    platform: Platform
+    client: GraphQLClient
+
+    async def ask(
+        self,
+        query: str,
+        *,
+        header: str | None = None,
+        user: str | None = "ann",
+        variables: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """The body of the answer."""
+        headers = {} if header is None else {"Idempotency-Key": header}
+        if user is not None:
+            headers["x-user"] = user
+        body = {"query": query, "variables": variables}
+        return (await self.client.http.post("/graphql", json=body, headers=headers)).json()
+
+    async def runs(self, workflow: str | None = None) -> list[WorkflowExecution]:
+        return await all_runs(self.platform, ExecutionFilter(workflow_name=workflow))
+
+
+@pytest.fixture
+async def shop() -> AsyncIterator[Shop]:
+    platform = MemoryPlatform()
+    asgi = create_asgi(keyed_shop(), platform, schema=keyed_schema(), authenticate=authenticate, execute=False)
+    async with serve(asgi) as client:
+        yield Shop(platform, client)
+
+
+def said(path: str, *, applied: bool = True, replayed: bool = False) -> dict[str, Any]:
+    return {"path": [path], "applied": applied, "replayed": replayed}
+
+
+def told(answer: Any) -> Any:
+    return answer["extensions"]["idempotency"]
+
+
+def code(answer: Any) -> str:
+    return str(answer["errors"][0]["extensions"]["code"])
+
+
+def unguessable() -> str:
+    return str(uuid4())
+
+
+async def test_a_request_sent_again_with_its_header_starts_nothing(shop: Shop) -> None:
+    """The same key answers with the same run, and `extensions` says which of the answers is a replay."""
+    first = await shop.ask(PLACE, header="k")
+    again = await shop.ask(PLACE, header="k")
+    assert first["data"] == again["data"]
+    assert told(first) == [said("place")]
+    assert told(again) == [said("place", replayed=True)]
+    assert len(await shop.runs("packing")) == 1
+
+
+async def test_without_a_key_nothing_is_said_and_every_request_starts(shop: Shop) -> None:
+    """Two equal requests without a key are two runs, and have no `extensions`."""
+    answers = [await shop.ask(PLACE) for _ in range(2)]
+    assert [list(answer) for answer in answers] == [["data"], ["data"]]
+    assert len(await shop.runs("packing")) == 2
+
+
+async def test_the_directive_is_the_same_as_the_header(shop: Shop) -> None:
+    """A key by directive, in the text or in a variable, is the key that the header would be."""
+    by_header = await shop.ask(PLACE, header="k")
+    literal = await shop.ask('mutation { place(orderId: "1") @idempotent(key: "k") }')
+    query = 'mutation M($k: String!) { it: place(orderId: "1") @idempotent(key: $k) }'
+    variable = await shop.ask(query, variables={"k": "k"})
+    assert by_header["data"]["place"] == literal["data"]["place"] == variable["data"]["it"]
+    assert told(variable) == [said("it", replayed=True)]
+
+
+async def test_the_directive_wins_over_the_header(shop: Shop) -> None:
+    """A field with a directive has its key, and the others have the header's."""
+    await shop.ask(PLACE, header="k")
+    query = 'mutation { place(orderId: "1") @idempotent(key: "other") shipNow(orderId: "1") }'
+    assert told(await shop.ask(query, header="k")) == [said("place"), said("shipNow")]
+    assert told(await shop.ask(query, header="k")) == [said("place", replayed=True), said("shipNow", replayed=True)]
+    assert len(await shop.runs("packing")) == 2
+
+
+@pytest.mark.parametrize("header", ["k", '"k"', ' "k" ', "\tk"])
+async def test_the_bare_key_and_the_quoted_one_are_one_key(shop: Shop, header: str) -> None:
+    """The draft has a quoted string; most clients send the bare key."""
+    first = await shop.ask(PLACE, header="k")
+    assert (await shop.ask(PLACE, header=header))["data"] == first["data"]
+
+
+async def test_a_quoted_key_is_unescaped(shop: Shop) -> None:
+    """In a quoted string a backslash stands before quotes and backslashes (RFC 8941, section 3.3.3)."""
+    quoted = await shop.ask(PLACE, header=r'"a \"b\" \\ c"')
+    query = 'mutation ($k: String!) { place(orderId: "1") @idempotent(key: $k) }'
+    assert (await shop.ask(query, variables={"k": r'a "b" \ c'}))["data"] == quoted["data"]
+
+
+@pytest.mark.parametrize("key", ["k" * 255, "!#$%&'()*+-./:;<=>?@[\\]^_`{|}~"])
+async def test_keys_of_up_to_255_printable_characters_are_taken(shop: Shop, key: str) -> None:
+    """Whatever a bare key may be made of."""
+    assert told(await shop.ask(PLACE, header=key)) == [said("place")]
+
+
+@pytest.mark.parametrize(
+    "header", ["", '""', "k" * 256, f'"{"k" * 256}"', "a b", "a,b", '"a', 'a"', '"a"; p=1', "\xe9"]
+)
+async def test_a_malformed_header_is_refused_before_anything_runs(shop: Shop, header: str) -> None:
+    """Empty, too long, unbalanced, or not of printable ASCII characters: `BAD_USER_INPUT`."""
+    body = json.dumps({"query": PLACE})
+    headers = [
+        (b"x-user", b"ann"),
+        (b"content-type", b"application/json"),
+        (b"idempotency-key", header.encode("latin-1")),
+    ]
+    response = await shop.client.http.post("/graphql", content=body, headers=headers)
+    assert code(response.json()) == "BAD_USER_INPUT"
+    assert "data" not in response.json()
+    assert await shop.runs() == []
+
+
+async def test_two_headers_are_refused(shop: Shop) -> None:
+    """Two keys are no key."""
+    headers = [(b"x-user", b"ann"), (b"idempotency-key", b"a"), (b"idempotency-key", b"b")]
+    response = await shop.client.http.post("/graphql", json={"query": PLACE}, headers=headers)
+    assert code(response.json()) == "BAD_USER_INPUT"
+
+
+@pytest.mark.parametrize("key", ["", "k" * 256, "é", "a\nb", "\u2028"])
+async def test_a_malformed_key_of_the_directive_is_refused_before_anything_runs(shop: Shop, key: str) -> None:
+    """The same characters as in the header; no other field runs either."""
+    query = 'mutation ($k: String!) { shipNow(orderId: "1") place(orderId: "1") @idempotent(key: $k) }'
+    answer = await shop.ask(query, variables={"k": key})
+    assert code(answer) == "BAD_USER_INPUT"
+    assert await shop.runs() == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        '{ greeting @idempotent(key: "k") }',
+        'mutation { placeTwice: resumeWorkflowRun(id: "1") { id @idempotent(key: "k") } }',
+        'mutation { ...F } fragment F on Mutation { resumeWorkflowRun(id: "1") { id @idempotent(key: "k") } }',
+        'query { ...F } fragment F on Query { greeting @idempotent(key: "k") }',
+        'mutation { nothing __typename @idempotent(key: "k") }',
+        'mutation { nothing @idempotent(key: "a") @idempotent(key: "b") }',
+        "mutation { nothing @idempotent }",
+        'mutation @idempotent(key: "k") { nothing }',
+    ],
+)
+async def test_the_directive_anywhere_else_is_refused(shop: Shop, query: str) -> None:
+    """It is for fields at the root of a mutation."""
+    answer = await shop.ask(query)
+    assert code(answer) == "GRAPHQL_VALIDATION_FAILED"
+    assert "idempotent" in answer["errors"][0]["message"]
+
+
+async def test_fragments_and_skipped_fields_are_understood(shop: Shop) -> None:
+    """The key of a field in a fragment is the field's; a field that is skipped has none and takes none."""
+    query = (
+        'mutation ($no: Boolean!) { ...F ... @skip(if: true) { b: place(orderId: "2") } c: place(orderId: "3") '
+        '@include(if: $no) } fragment F on Mutation { ... { a: place(orderId: "1") } }'
+    )
+    for replayed in (False, True):
+        assert told(await shop.ask(query, header="k", variables={"no": False})) == [said("a", replayed=replayed)]
+
+
+async def test_a_header_for_the_same_field_twice_is_refused(shop: Shop) -> None:
+    """One key can't tell two equal fields apart; with a directive each, they have keys of their own."""
+    query = 'mutation {{ a: place(orderId: "1") {} b: place(orderId: "1") {} }}'
+    keys = [f'@idempotent(key: "{key}")' for key in "ab"]
+    for first, second in (("", ""), (keys[0], keys[0])):
+        answer = await shop.ask(query.format(first, second), header="k")
+        assert code(answer) == "BAD_USER_INPUT"
+    assert await shop.runs() == []
+    data = (await shop.ask(query.format(*keys)))["data"]
+    assert data["a"] != data["b"]
+    assert (await shop.ask(query.format(*keys)))["data"] == data
+
+
+async def test_one_field_with_two_keys_is_refused(shop: Shop) -> None:
+    """Fields that GraphQL merges to one can't have two keys."""
+    fragment = 'fragment F on Mutation { nothing @idempotent(key: "a") }'
+    query = f"mutation ($b: String!) {{ ...F nothing @idempotent(key: $b) }} {fragment}"
+    assert code(await shop.ask(query, variables={"b": "b"})) == "BAD_USER_INPUT"
+
+
+async def test_a_key_is_the_fields_own(shop: Shop) -> None:
+    """Another field under the same key is another request, whatever its alias; the same field is the same."""
+    first = await shop.ask(PLACE, header="k")
+    other = await shop.ask('mutation { place: replace(orderId: "1") }', header="k")
+    assert told(other) == [said("place")]
+    assert other["data"] != first["data"]
+    aliased = await shop.ask('mutation { replace: place(orderId: "1") }', header="k")
+    assert aliased["data"]["replace"] == first["data"]["place"]
+
+
+async def test_a_key_is_the_callers_own(shop: Shop) -> None:
+    """Another caller with the same key gets a run of its own, and learns nothing of the other's."""
+    first = await shop.ask(PLACE, header="k", user="ann")
+    other = await shop.ask(PLACE, header="k", user="bob")
+    assert told(other) == [said("place")]
+    assert other["data"] != first["data"]
+
+
+@pytest.mark.parametrize(
+    "key", ["k", "1" * 36, "00000000-0000-0000-0000-000000000000", "01a2020c-ffc8-7afe-87a1-392411ed6c2d"]
+)
+async def test_an_anonymous_callers_key_must_be_unguessable(shop: Shop, key: str) -> None:
+    """All anonymous callers are one to the platform, so that a stranger's guess must not hit a key."""
+    for query in (PLACE, f'mutation {{ place(orderId: "1") @idempotent(key: "{key}") }}'):
+        answer = await shop.ask(query, header=key, user=None)
+        assert code(answer) == "BAD_USER_INPUT"
+        assert "randomUUID" in answer["errors"][0]["message"]
+    assert await shop.runs() == []
+
+
+async def test_an_anonymous_caller_may_send_a_random_uuid(shop: Shop) -> None:
+    """What `crypto.randomUUID()` returns is taken."""
+    key = unguessable()
+    for replayed in (False, True):
+        assert told(await shop.ask(PLACE, header=key, user=None)) == [said("place", replayed=replayed)]
+
+
+async def test_other_arguments_under_a_key_are_refused(shop: Shop) -> None:
+    """`IDEMPOTENCY_KEY_REUSED`, and nothing is started."""
+    await shop.ask(PLACE, header="k")
+    answer = await shop.ask('mutation { place(orderId: "2") }', header="k")
+    assert code(answer) == "IDEMPOTENCY_KEY_REUSED"
+    assert len(await shop.runs("packing")) == 1
+
+
+async def test_every_start_of_a_body_has_a_key_of_its_own(shop: Shop) -> None:
+    """Two equal starts in one body are two runs, and both are the same two when the request comes again."""
+    first = await shop.ask('mutation { placeTwice(orderId: "1") }', header="k")
+    again = await shop.ask('mutation { placeTwice(orderId: "1") }', header="k")
+    assert len(set(first["data"]["placeTwice"])) == 2
+    assert again["data"] == first["data"]
+    assert told(again) == [said("placeTwice", replayed=True)]
+
+
+async def test_a_body_that_failed_halfway_goes_on_where_it_was(shop: Shop) -> None:
+    """The retry finds the run that was started, starts the other, and is no replay."""
+    tries["left"] = 1
+    query = 'mutation { placeOrFail(orderId: "1") }'
+    assert code(await shop.ask(query, header="k")) == "BAD_USER_INPUT"
+    (packed,) = await shop.runs("packing")
+    again = await shop.ask(query, header="k")
+    assert again["data"]["placeOrFail"][0] == packed.id
+    assert told(again) == [said("placeOrFail")]
+    assert told(await shop.ask(query, header="k")) == [said("placeOrFail", replayed=True)]
+
+
+async def test_a_key_that_did_nothing_is_told(shop: Shop) -> None:
+    """A body that starts nothing, or under a key of its own, says `applied: false`: the client's key had no effect."""
+    assert told(await shop.ask("mutation { nothing }", header="k")) == [said("nothing", applied=False)]
+    own = 'mutation { placeUnderOwnKey(orderId: "1") }'
+    first = await shop.ask(own, header="a")
+    assert told(first) == [said("placeUnderOwnKey", applied=False)]
+    assert (await shop.ask(own, header="b"))["data"] == first["data"]
+
+
+@pytest.mark.parametrize("field", ["placeMany", "placeInSession"])
+async def test_starts_that_a_key_can_not_cover_are_refused(shop: Shop, field: str) -> None:
+    """`trigger_many` and `trigger(session=)` start nothing under a client's key, and say why."""
+    answer = await shop.ask(f'mutation {{ {field}(orderId: "1") }}', header="k")
+    assert code(answer) == "UNSUPPORTED"
+    assert "idempotency key" in answer["errors"][0]["message"]
+    assert await shop.runs() == []
+
+
+async def test_trigger_many_works_without_a_key(shop: Shop) -> None:
+    """What is refused is the key, not the start."""
+    assert len((await shop.ask('mutation { placeMany(orderId: "1") }'))["data"]["placeMany"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("refused", "expected"),
+    [
+        ('mutation { place(orderId: "") }', "BAD_USER_INPUT"),
+        ("mutation { place }", "GRAPHQL_VALIDATION_FAILED"),
+        ("mutation ($id: String!) { place(orderId: $id) }", "BAD_USER_INPUT"),
+    ],
+)
+async def test_a_refused_request_does_not_use_up_its_key(shop: Shop, refused: str, expected: str) -> None:
+    """The same key is good for a request that is not refused."""
+    assert code(await shop.ask(refused, header="k")) == expected
+    assert told(await shop.ask(PLACE, header="k")) == [said("place")]
+
+
+async def test_a_forbidden_start_does_not_use_up_its_key(shop: Shop) -> None:
+    """A start that the workflow's `permission` refuses keeps no key; other arguments are good afterwards."""
+    place = 'mutation {{ placeGuarded(orderId: "{}") }}'
+    assert code(await shop.ask(place.format("1"), header="k", user="ann")) == "FORBIDDEN"
+    assert told(await shop.ask(place.format("2"), header="k", user="admin")) == [said("placeGuarded")]
+
+
+async def test_a_key_is_of_no_interest_to_queries(shop: Shop) -> None:
+    """A header, malformed even, over a request without mutation is ignored."""
+    assert await shop.ask("{ greeting }", header="not a key") == {"data": {"greeting": "Hello"}}
+
+
+async def test_a_key_does_not_reach_the_jobs(shop: Shop) -> None:
+    """What a job triggers is the job's own, and no start of the field."""
+    app = keyed_shop()
+    async with shop.platform.execute(app):
+        answers = [await shop.ask('mutation { shipNow(orderId: "1") }', header="k") for _ in range(2)]
+        assert told(answers[1]) == [said("shipNow", replayed=True)]
+        run_id = answers[0]["data"]["shipNow"]
+        assert (await ended(shop.platform, run_id)).output is not None
+        with bind(Binding(shop.platform, app)):
+            assert await packing.trigger({"order_id": "1"}) != await packing.trigger({"order_id": "1"})  # type: ignore[arg-type]
+
+
+async def test_executors_hear_once_of_a_field_that_was_sent_again(shop: Shop) -> None:
+    """A retry fires nothing anew; without starts the body runs for nothing but itself, and each run is told."""
+    for _ in range(2):
+        await shop.ask(PLACE, header="k")
+        await shop.ask("mutation { nothing }", header="k")
+    assert len(await shop.runs("executor/on-place")) == 1
+    assert len(await shop.runs("executor/on-nothing")) == 2
+    await shop.ask(PLACE, header="k", user="bob")
+    await shop.ask('mutation { shipNow(orderId: "1") place(orderId: "1") }', header="other")
+    await shop.ask('mutation { shipNow(orderId: "1") place(orderId: "1") }', header="other")
+    assert len(await shop.runs("executor/on-place")) == 3
+
+
+async def test_a_plain_mutation_has_the_key_when_it_is_alone(shop: Shop) -> None:
+    """A field that `create_resolver` did not make is covered as the only one, and refused a key beside others."""
+    for replayed in (False, True):
+        answer = await shop.ask('mutation { it: plainPlace(orderId: "1") }', header="k")
+        assert told(answer) == [said("it", replayed=replayed)]
+    beside = 'mutation { plainPlace(orderId: "1") place(orderId: "1") }'
+    answer = await shop.ask(beside, header="k")
+    assert code(answer) == "BAD_USER_INPUT"
+    assert "plainPlace" in answer["errors"][0]["message"]
+    assert len(await shop.runs("packing")) == 1
+    keyed = 'mutation { place(orderId: "1") @idempotent(key: "k") plainPlace(orderId: "1") }'
+    first, again = [await shop.ask(keyed) for _ in range(2)]
+    assert told(again) == [said("place", replayed=True)]
+    assert first["data"]["plainPlace"] != again["data"]["plainPlace"]
+
+
+@strawberry.type
+class Query:
+    @strawberry.field
+    def greeting(self) -> str:
+        return "Hello"
+
+
+async def test_a_schema_of_ones_own_has_the_header_and_may_have_the_directive() -> None:
+    """In Strawberry's own view too, with the extension alone."""
+    app, platform = keyed_shop(), MemoryPlatform()
+    schema = strawberry.Schema(
+        Query, PlainMutation, directives=[idempotent], extensions=[lambda: WorkflowExtension(app, platform)]
+    )
+    key = unguessable()
+    async with (
+        platform,
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(GraphQL[Any, Any](schema)), base_url="http://testserver"
+        ) as http,
+    ):
+        place = {"query": 'mutation { plainPlace(orderId: "1") }'}
+        directive = {"query": f'mutation {{ plainPlace(orderId: "1") @idempotent(key: "{key}") }}'}
+        first = (await http.post("/", json=place, headers={"idempotency-key": key})).json()
+        again = (await http.post("/", json=directive)).json()
+    assert first["data"] == again["data"]
+    assert told(again) == [said("plainPlace", replayed=True)]
+
+
+@strawberry.directive(locations=[DirectiveLocation.FIELD], name="idempotent")
+def another(value: DirectiveValue[str], key: str) -> str:
+    return f"{value} {key}"
+
+
+async def test_another_directive_of_that_name_is_left_alone() -> None:
+    """A schema that has an `@idempotent` of its own keeps its meaning."""
+    app, platform = keyed_shop(), MemoryPlatform()
+    schema = strawberry.Schema(
+        Query, PlainMutation, directives=[another], extensions=[lambda: WorkflowExtension(app, platform)]
+    )
+    async with platform:
+        result = await schema.execute('{ greeting @idempotent(key: "k") }')
+        assert result.data == {"greeting": "Hello k"}
+        mutation = 'mutation { plainPlace(orderId: "1") @idempotent(key: "k") }'
+        assert (await schema.execute(mutation, context_value={})).extensions == {}
+
+
+async def test_a_header_over_a_batch_is_one_key_per_field() -> None:
+    """Operations of a batch share the header: the same field in two of them is refused."""
+    config = StrawberryConfig(batching_config={"max_operations": 10})
+    schema = create_schema(keyed_shop(), config=config)
+    asgi = create_asgi(keyed_shop(), MemoryPlatform(), schema=schema, authenticate=authenticate, execute=False)
+    async with serve(asgi) as client:
+        queries = [PLACE, PLACE, 'mutation { shipNow(orderId: "1") }']
+        headers = {"idempotency-key": "k", "x-user": "ann"}
+        answers = (await client.http.post("/graphql", json=[{"query": one} for one in queries], headers=headers)).json()
+    assert told(answers[0]) == [said("place")]
+    assert code(answers[1]) == "BAD_USER_INPUT"
+    assert told(answers[2]) == [said("shipNow")]
+
+
+async def test_no_key_is_logged_or_echoed(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    """An anonymous caller's key is as good as a password: no error and no log line has it."""
+    caplog.set_level(logging.DEBUG)
+    key = unguessable()
+    texts = [
+        json.dumps(await shop.ask(query, header=header, user=None))
+        for query, header in (
+            (PLACE, key),
+            ('mutation { place(orderId: "2") }', key),
+            (PLACE, f"{key}!"),
+            ('mutation { a: place(orderId: "1") b: place(orderId: "1") }', key),
+        )
+    ]
+    ours = [record.getMessage() for record in caplog.records if record.name.startswith("gqlplugin")]
+    assert not any(key in text for text in [*texts, *ours])
+
+
+async def test_the_platform_client_tells_of_a_replay_as_the_platform_does() -> None:
+    """Over the Tailor Platform's contract too, where the server is gqlplugin's."""
+    app = keyed_shop()
+    server = create_server(app, MemoryPlatform(), token=TOKEN, execute=False)
+    async with serve(server) as served:
+        platform = TailorPlatform(
+            "http://testserver",
+            workspace_id=WORKSPACE,
+            token=TOKEN,
+            transport=httpx.ASGITransport(server),
+        )
+        asgi = create_asgi(app, platform, schema=keyed_schema(), authenticate=authenticate, execute=False)
+        async with serve(asgi) as client:
+            shop = Shop(platform, client)
+            for replayed in (False, True):
+                assert told(await shop.ask(PLACE, header="k")) == [said("place", replayed=replayed)]
+            assert len(await shop.runs("packing")) == 1
+    assert served is not None
