@@ -1,14 +1,14 @@
-# Everything here needs Python >= 3.11 and make, and nothing else: the rest goes into .venv.
+# Everything here needs Python >= 3.11 and make, and nothing else: the rest goes into .venv. `test-clients` needs Node, too.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check bench schema proto clean
+.PHONY: help demo serve test test-clients check bench schema proto clean
 
 help: ## Show this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/.installed ## Start the example shop, send the mutation, follow the run to its end
 	@$(BIN)/python -m example_app.demo
@@ -18,6 +18,11 @@ serve: .venv/.installed ## Serve the example shop on 127.0.0.1:8000 until Ctrl-C
 
 test: .venv/.installed ## Run every test
 	@$(BIN)/python -m pytest
+
+test-clients: .venv/.installed ## Try the ecosystem's own clients; needs Node >= 20 and npm
+	@command -v node >/dev/null && command -v npm >/dev/null && node -e 'process.exit(+(parseInt(process.versions.node) < 20))' \
+		|| { echo "Node.js 20 or newer with npm is needed: install it from https://nodejs.org, or by your package manager."; exit 1; }
+	@$(BIN)/python -m pytest tests/clients/check_clients.py
 
 check: .venv/.installed ## Format, lint, types, import rules, dependencies
 	$(BIN)/ruff format --check .

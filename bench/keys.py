@@ -37,7 +37,13 @@ def rows(directory: Path, *, count: int, repetitions: int) -> list[Row]:
     schema = create_schema(app)
     table = []
     for callers in CALLERS:
-        kinds = [_trigger, _trigger_keyed, _trigger_again, partial(_mutate, schema), partial(_mutate_keyed, schema)]
+        kinds: list[_Call] = [
+            _trigger,
+            _trigger_keyed,
+            _trigger_again,
+            partial(_mutate, schema),
+            partial(_mutate_keyed, schema),
+        ]
         takes = [partial(_sample, directory, kind, callers, count) for kind in kinds]
         plain, keyed, again, mutated, mutated_keyed = in_turns(repetitions, *takes)
         for name, ours, peer in (

@@ -220,9 +220,32 @@ async def test_the_executors_fire(modules: Path, monkeypatch: pytest.MonkeyPatch
     assert list(automated.app.schedules) == ["executor/nightly-check"]
 
 
+async def test_the_careful_shop_waits_for_an_answer(modules: Path) -> None:
+    """A run waits, is listed among what waits, and goes on with the answer that GraphQL is given."""
+    approving = importlib.import_module("approving")
+    async with serve(approving.asgi) as client:
+        data = await client.run(
+            'mutation { placeCarefully(orderId: "1", customerId: "al") { workflowRunId } }',
+        )
+        run_id = data["placeCarefully"]["workflowRunId"]
+        waiting: list[dict[str, Any]] = []
+        async with asyncio.timeout(20):
+            while not waiting:
+                waits = await client.run("{ pendingWaitPoints { edges { node { runId name payload } } } }")
+                waiting = waits["pendingWaitPoints"]["edges"]
+        payload = {"order_id": "1", "customer_id": "al"}
+        assert waiting == [{"node": {"runId": run_id, "name": "approval", "payload": payload}}]
+        await client.run("mutation ($id: ID!) { resolveApproval(runId: $id, result: true) { id } }", {"id": run_id})
+        query = "query ($id: ID!) { workflowRun(id: $id) { status ... on CarefulOrderRun { output } } }"
+        async with asyncio.timeout(20):
+            while (run := (await client.run(query, {"id": run_id}))["workflowRun"])["status"] != "SUCCESS":
+                assert run["status"] in ("WAITING", "PENDING_RESUME", "RUNNING")
+        assert run["output"] == "shipped"
+
+
 def test_every_block_is_run() -> None:
     """No Python block is left out of these tests, and nothing is told at length."""
-    assert set(_files()) == {"automated", "shop", "mounted", "own_schema", "tailored", "test_shop"}
+    assert set(_files()) == {"approving", "automated", "shop", "mounted", "own_schema", "tailored", "test_shop"}
     assert len(_files()["shop"].splitlines()) <= 60
     sections = dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", README, re.DOTALL | re.MULTILINE))
     later = [

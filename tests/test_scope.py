@@ -154,3 +154,22 @@ async def test_a_resolver_whose_result_does_not_fit_keeps_nothing() -> None:
     result = await create_schema(define_app("scopes", resolvers=[work])).execute("{ work }")
     assert result.errors
     assert events == ["close"]
+
+
+async def test_a_scope_that_was_closed_empty_holds_nothing_any_more() -> None:
+    """Closing it needs no loop, and what asks for something afterwards is refused."""
+    scope = Scope()
+    assert scope.close_if_empty()
+    with pytest.raises(FailedPreconditionError), enter_scope(scope):
+        hold([])
+
+
+async def test_a_scope_that_holds_something_is_not_closed_on_the_way() -> None:
+    """There is something to undo, which takes an `await`."""
+    events: list[str] = []
+    scope = Scope()
+    with enter_scope(scope):
+        hold(events)
+        assert not scope.close_if_empty()
+    await scope.close()
+    assert events == ["close"]

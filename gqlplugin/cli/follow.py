@@ -11,6 +11,7 @@ from typing import Protocol
 
 import typer
 from rich.console import RenderableType
+from rich.constrain import Constrain
 from rich.live import Live
 from rich.text import Text
 
@@ -23,6 +24,9 @@ from gqlplugin.names import executor_of
 from gqlplugin.platform.base import Platform
 
 TIMED_OUT = 3
+
+_TYPED = 3
+"""Columns left free for what is typed meanwhile, such as ^C: it must not begin a line, or the drawing slips."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,11 +190,12 @@ class Drawing:
     def say(self, text: str) -> None:
         """Write a line above the drawing."""
         if self.live is not None:
-            self.live.console.print(Text(text, style="yellow"))
+            self.live.console.print(Text(text, style="yellow"), soft_wrap=True)  # a command is there to be copied
 
     def draw(self) -> RenderableType:
         """The drawing as it is now; whole once there will be no other."""
         if self._seen is None or self.live is None:
             return ""
-        rows = None if self.ended else self.live.console.height - 1
-        return tree(self._seen.run, self._seen.jobs, rows=rows)
+        width, height = self.live.console.size
+        drawn = tree(self._seen.run, self._seen.jobs, rows=None if self.ended else height - 1)
+        return Constrain(drawn, width - _TYPED)

@@ -38,6 +38,8 @@ def tree(run: WorkflowExecution, jobs: Sequence[JobExecution], *, rows: int | No
     for guide, job in drawn:
         name = Text.assemble((guide, "dim"), safe(job.name))
         remark = Text(remark_on(job, jobs), style="red" if job.error else "dim")
+        if job.status is JobStatus.WAITING:  # a question may be long, and is shown whole elsewhere
+            remark.no_wrap, remark.overflow = True, "ellipsis"
         grid.add_row(name, status_text(job.status), elapsed(job.started_at, job.finished_at), remark)
     return Group(grid, Text(f"({left_out} earlier jobs)", style="dim")) if left_out > 0 else grid
 

@@ -83,7 +83,7 @@ def changes_since(seen: Seen, run: WorkflowExecution, jobs: Iterable[JobExecutio
     attached = {job.place for job in told}
     after = seen_of(run, told, [job for job in present if job.place not in attached], seen)
     changes = list(_job_changes(seen, told))
-    if seen.status != after.status:
+    if (seen.status, seen.attempt, seen.finished_at) != (after.status, after.attempt, after.finished_at):
         changes.insert(0 if run.status is ExecutionStatus.RUNNING else len(changes), StatusChange(run.status))
     return News(tuple(changes), after)
 

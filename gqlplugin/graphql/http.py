@@ -149,6 +149,16 @@ def refusal(accept: str, error: Exception) -> Response:
     return response
 
 
+def as_json(data: object) -> bytes:
+    """The text of an answer; numbers that JSON lacks are null in it."""
+    return to_json(data, inf_nan_mode="null")
+
+
+def internal_answer(error: Exception, where: str) -> dict[str, Any]:
+    """What a client gets for an unexpected error, which is logged."""
+    return {"message": "Internal error", "extensions": internal_error(error, where)}
+
+
 async def until_refused(results: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
     """The results of a stream; an error that our extension raises, which is one for clients, is the last of them."""
     try:

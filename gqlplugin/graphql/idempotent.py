@@ -269,7 +269,8 @@ class _Mutation:
         return check_key(keys.pop(), f"The key of @{DIRECTIVE}")
 
     def _key_of(self, node: FieldNode, definition: GraphQLDirective) -> str:
-        value = next(one.arguments[0].value for one in node.directives or () if _is_ours(one))
+        ours = next(one for one in node.directives or () if _is_ours(one))
+        value = next(one.value for one in ours.arguments or ())  # a valid document has this one
         if isinstance(value, StringValueNode):
             return value.value
         if isinstance(value, VariableNode):

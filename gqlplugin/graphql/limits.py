@@ -33,7 +33,7 @@ class Limits:
         max_mutations: Fields at the root of a mutation: each may start a workflow.
         max_tokens: Tokens of the query text.
         max_query_characters: Length of the query text; long values belong into variables.
-        max_body_bytes: Length of the HTTP body.
+        max_body_bytes: Length of the HTTP body, and of a message on a WebSocket.
         max_subscriptions: Operations that are under way at once on one WebSocket.
     """
 

@@ -53,7 +53,7 @@ class ServerStop:
         stream: Any = chunks  # an async generator, which must not be left half read
         async with self._noticing() as stopped, aclosing(stream):
             while True:
-                chunk: asyncio.Future[str | None] = asyncio.ensure_future(anext(stream, None))
+                chunk: asyncio.Future[Any] = asyncio.ensure_future(anext(stream, None))
                 try:
                     await asyncio.wait([chunk, stopped], return_when=asyncio.FIRST_COMPLETED)
                 finally:
@@ -66,7 +66,7 @@ class ServerStop:
                 yield text
 
     @asynccontextmanager
-    async def _noticing(self) -> AsyncIterator[asyncio.Task[bool]]:
+    async def _noticing(self) -> AsyncIterator[asyncio.Future[Any]]:
         self._streams += 1
         if self._task is None:
             self._stopped = asyncio.Event()

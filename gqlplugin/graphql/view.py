@@ -10,7 +10,6 @@ from typing import Any
 
 import strawberry
 from cross_web import AsyncHTTPRequestAdapter, StarletteRequestAdapter
-from pydantic_core import to_json
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
@@ -32,8 +31,10 @@ from gqlplugin.graphql.extension import CONTEXT_KEY
 from gqlplugin.graphql.http import (
     JSON,
     RefusedRequestError,
+    as_json,
     check_content_type,
     from_query_string,
+    internal_answer,
     media_type_for,
     method_not_allowed,
     protect,
@@ -79,7 +80,7 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
     """
 
     graphql_transport_ws_handler_class = CheckedHandler
-    websocket_adapter_class = JsonMessages  # type: ignore[assignment] # as Strawberry's own
+    websocket_adapter_class = JsonMessages
 
     def __init__(
         self,
@@ -176,20 +177,24 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
         context: dict[str, Any] = {"request": request, "response": response}
         if self._hides_schema:
             context[HIDES_SCHEMA_KEY] = True
-        if not isinstance(request, WebSocket):  # whose caller is known when `connection_init` has come
-            await self._identify(context, AuthRequest(request.scope) if self._callers.are_known else None)
+        if not self._callers.are_known:
+            self._enter(context, _ANONYMOUS)
+        elif not isinstance(request, WebSocket):  # whose caller is known when `connection_init` has come
+            await self._identify(context, AuthRequest(request.scope))
         return context
 
     async def on_ws_connect(self, context: dict[str, Any]) -> UnsetType | dict[str, object] | None:
         """Find out who has sent `connection_init`, and does all that comes after it."""
-        await self._identify(context, AuthRequest(context["request"].scope, context["connection_params"]))
+        if self._callers.are_known:
+            await self._identify(context, AuthRequest(context["request"].scope, context["connection_params"]))
         return await super().on_ws_connect(context)
 
-    async def _identify(self, context: dict[str, Any], request: AuthRequest | None) -> None:
-        caller = _ANONYMOUS
-        if request is not None:
-            caller = await self._callers.of(request)
-            expire_at(request.scope, caller.expires_at)
+    async def _identify(self, context: dict[str, Any], request: AuthRequest) -> None:
+        caller = await self._callers.of(request)
+        expire_at(request.scope, caller.expires_at)
+        self._enter(context, caller)
+
+    def _enter(self, context: dict[str, Any], caller: Authenticated) -> None:
         context["user"] = caller.user
         context[CONTEXT_KEY] = Binding(self.platform, self.app, caller.user, caller.grant)
 
@@ -229,6 +234,16 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
         protect(response)
         return response
 
+    def encode_json(self, data: object) -> str:
+        """What is sent on a stream; an answer that JSON has no form for is an internal error there, too."""
+        try:
+            return as_json(data).decode()
+        except ValueError as error:
+            failed: dict[str, object] = {"data": None, "errors": [internal_answer(error, "a stream")]}
+            if isinstance(data, dict) and "payload" in data:  # a message for a WebSocket
+                failed = {**data, "payload": failed}
+            return as_json(failed).decode()
+
     async def process_result(self, request: Request, result: ExecutionResult) -> GraphQLHTTPResponse:
         """The body; without `data` when nothing ran (GraphQL specification, section 7.1)."""
         response = await super().process_result(request, result)
@@ -242,7 +257,7 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
         """The body as JSON, with the status that fits the media type."""
         media_type = sub_response.media_type or JSON
         status = sub_response.status_code or status_of(response_data, media_type)
-        response = Response(to_json(response_data), status, media_type=media_type, background=sub_response.background)
+        response = Response(as_json(response_data), status, media_type=media_type, background=sub_response.background)
         response.raw_headers.extend(sub_response.raw_headers)
         protect(response)
         return response

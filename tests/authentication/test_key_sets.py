@@ -119,7 +119,7 @@ async def test_old_keys_go_on_while_the_provider_is_down(keys: RotatingKeys, pro
         {"body": b"[]"},
         {"body": b'{"keys": {}}'},
         {"body": b'{"keys": []}'},
-        {"body": b'{"keys": [' + b" " * MAX_BYTES + b"]}"},
+        {"body": json.dumps({"keys": [jwk(RSA_KEY, "first")]}).encode() + b" " * MAX_BYTES},
         {"headers": {"content-encoding": "gzip"}, "body": b"\x1f\x8b" + b"\0" * 100},
     ],
 )

@@ -6,6 +6,7 @@ from playwright.sync_api import Locator, Page, expect
 
 
 def order(page: Page, item: str = "A pound of tea", price: str = "4.50") -> None:
+    expect(page.get_by_label("Customer", exact=True)).not_to_have_value("")
     page.get_by_label("Item").fill(item)
     page.get_by_label("Price in EUR").fill(price)
     page.get_by_role("button", name="Place the order").click()

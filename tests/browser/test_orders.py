@@ -144,7 +144,9 @@ def test_a_lost_answer_starts_nothing_twice(shop: Shop, open_page: OpenPage) -> 
 
     shop.was_killed = True  # to the page it looks like it
     page.route("**/graphql", lose_first)
+    expect(page.get_by_label("Customer", exact=True)).to_have_value("alice")
     page.get_by_role("button", name="Place the order").dblclick()
+    expect(page.locator("#news")).to_contain_text("is being processed")
     expect_run(page, "success")
     found = shop.send(RUNS)
     assert len(found["orders"]) == len(found["workflowRuns"]["edges"]) == 1

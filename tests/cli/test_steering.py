@@ -250,13 +250,18 @@ def test_following_ends_at_a_cancel(tmp_path: Path, gqlplugin: Gqlplugin, local:
 
 
 def test_leaving_a_waiting_run_leaves_it_waiting(tmp_path: Path, gqlplugin: Gqlplugin, local: Local) -> None:
-    """On a terminal the wait is drawn in the tree; Ctrl-C stops the watching, and cancels nothing."""
+    """On a terminal the wait is drawn in the tree; Ctrl-C stops the watching, and cancels nothing.
+
+    The drawing leaves room for what the terminal shows of the key, and a question does not fill it up.
+    """
     code, written = on_terminal(
-        tmp_path, *FOLLOWED, until="└─ approval", then=lambda process: os.kill(process, signal.SIGINT)
+        tmp_path, *FOLLOWED, until="└─ approval", then=lambda process: os.kill(process, signal.SIGINT), COLUMNS="60"
     )
     shown = plain(written)
     assert code == 130
     assert re.search(r"approval +WAITING +\d+\.\ds +answer wanted: ", shown)
     assert "Stopped watching; the run goes on." in shown
+    row = next(line for line in shown.splitlines() if line.startswith("   └─ approval"))
+    assert row.index("…") + 1 == 57
     [row] = gqlplugin("workflow", "executions", "-j", *local).json
     assert row["status"] == "WAITING"

@@ -86,6 +86,12 @@ async def ship_now(ctx: ResolverContext[Order]) -> str:
     return await shipping.trigger(ctx.input)
 
 
+@create_resolver(name="placeQuietly", operation="mutation")
+async def place_quietly(ctx: ResolverContext[Order]) -> bool:
+    await packing.trigger(ctx.input)
+    return True
+
+
 @create_resolver(name="nothing", operation="mutation")
 async def nothing(_: ResolverContext[None]) -> bool:
     return True
@@ -114,6 +120,9 @@ def hear_nothing(_: ResolverExecutedArgs[bool]) -> None:
 
 
 on_place = create_executor("on-place", trigger=resolver_executed_trigger(place), operation=function_operation(hear))
+on_place_quietly = create_executor(
+    "on-place-quietly", trigger=resolver_executed_trigger(place_quietly), operation=function_operation(hear_nothing)
+)
 on_nothing = create_executor(
     "on-nothing", trigger=resolver_executed_trigger(nothing), operation=function_operation(hear_nothing)
 )
@@ -135,10 +144,11 @@ def keyed_shop() -> App:
             place_in_session,
             place_guarded,
             ship_now,
+            place_quietly,
             nothing,
             greeting,
         ],
-        executors=[on_place, on_nothing],
+        executors=[on_place, on_place_quietly, on_nothing],
     )
 
 

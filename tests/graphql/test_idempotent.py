@@ -1,5 +1,6 @@
 """Idempotency keys of clients: what a field starts under one is started once."""
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Mapping
@@ -10,6 +11,7 @@ from uuid import uuid4
 import httpx
 import pytest
 import strawberry
+from starlette.requests import Request
 from strawberry.asgi import GraphQL
 from strawberry.directive import DirectiveLocation, DirectiveValue
 from strawberry.schema.config import StrawberryConfig
@@ -19,13 +21,14 @@ from gqlplugin.execution import ExecutionFilter, WorkflowExecution
 from gqlplugin.graphql.extension import WorkflowExtension
 from gqlplugin.graphql.idempotent import idempotent
 from gqlplugin.graphql.schema import create_schema
+from gqlplugin.idempotency import KeyedField
 from gqlplugin.platform.base import Binding, Platform, bind
 from gqlplugin.platform.tailor import TailorPlatform
 from gqlplugin.platform.tailor.server import create_server
 from gqlplugin.testing import GraphQLClient, MemoryPlatform, serve
 from tests.contract.support import all_runs, ended
 from tests.graphql.conftest import authenticate
-from tests.graphql.keyed_shop import PlainMutation, keyed_schema, keyed_shop, packing, tries
+from tests.graphql.keyed_shop import Order, PlainMutation, keyed_schema, keyed_shop, packing, tries
 from tests.loopback import TOKEN, WORKSPACE
 
 pytestmark = pytest.mark.anyio
@@ -96,6 +99,26 @@ async def test_without_a_key_nothing_is_said_and_every_request_starts(shop: Shop
     answers = [await shop.ask(PLACE) for _ in range(2)]
     assert [list(answer) for answer in answers] == [["data"], ["data"]]
     assert len(await shop.runs("packing")) == 2
+
+
+@pytest.mark.parametrize("keyed", [PLACE, 'mutation { place(orderId: "1") shipNow(orderId: "1") }'])
+async def test_a_key_ends_with_its_operation(keyed: str) -> None:
+    """What is started in the same context afterwards has no key."""
+    app, platform = keyed_shop(), MemoryPlatform()
+    key = unguessable()
+
+    async def start_afterwards() -> str:
+        request = Request({"type": "http", "headers": [(b"idempotency-key", key.encode())]})
+        assert not (await keyed_schema().execute(keyed, context_value={"request": request})).errors
+        return await packing.trigger(Order(order_id="1"))
+
+    async with platform, platform.execute(app):
+        assert len({await asyncio.create_task(start_afterwards()) for _ in range(2)}) == 2
+
+
+def test_a_key_is_not_in_the_text_of_what_holds_it() -> None:
+    """An anonymous caller's key is as good as a password."""
+    assert "secret" not in repr(KeyedField("secret", field="Mutation.place", response_key="place"))
 
 
 async def test_the_directive_is_the_same_as_the_header(shop: Shop) -> None:
@@ -333,6 +356,9 @@ async def test_a_forbidden_start_does_not_use_up_its_key(shop: Shop) -> None:
 async def test_a_key_is_of_no_interest_to_queries(shop: Shop) -> None:
     """A header, malformed even, over a request without mutation is ignored."""
     assert await shop.ask("{ greeting }", header="not a key") == {"data": {"greeting": "Hello"}}
+    body = {"query": 'query Q { greeting } mutation M { place(orderId: "1") }', "operationName": "Q"}
+    response = await shop.client.http.post("/graphql", json=body, headers={"idempotency-key": "not a key"})
+    assert response.json() == {"data": {"greeting": "Hello"}}
 
 
 async def test_a_key_does_not_reach_the_jobs(shop: Shop) -> None:
@@ -354,6 +380,9 @@ async def test_executors_hear_once_of_a_field_that_was_sent_again(shop: Shop) ->
         await shop.ask("mutation { nothing }", header="k")
     assert len(await shop.runs("executor/on-place")) == 1
     assert len(await shop.runs("executor/on-nothing")) == 2
+    for user in ("ann", "bob"):
+        await shop.ask('mutation { placeQuietly(orderId: "1") }', header="k", user=user)
+    assert len(await shop.runs("executor/on-place-quietly")) == 2
     await shop.ask(PLACE, header="k", user="bob")
     await shop.ask('mutation { shipNow(orderId: "1") place(orderId: "1") }', header="other")
     await shop.ask('mutation { shipNow(orderId: "1") place(orderId: "1") }', header="other")

@@ -11,22 +11,19 @@ from typing import Any
 import httpx
 import pytest
 import strawberry
-from graphql import get_introspection_query
+from graphql import GraphQLError, get_introspection_query
 from pydantic import BaseModel, Field, field_validator
-from starlette.responses import Response
 from strawberry.extensions import AddValidationRules, DisableValidation, ValidationCache
 
 from gqlplugin.app import App, define_app
 from gqlplugin.asgi import create_asgi, graphql_routes
-from gqlplugin.execution import ExecutionFilter
 from gqlplugin.graphql.disclosure import without_suggestions
 from gqlplugin.graphql.extension import WorkflowExtension, _documents
-from gqlplugin.graphql.http import JSON
 from gqlplugin.graphql.limits import Limits
 from gqlplugin.graphql.schema import create_schema
 from gqlplugin.job import create_workflow_job
 from gqlplugin.resolver import ResolverContext, create_resolver
-from gqlplugin.testing import GraphQLClient, MemoryPlatform, serve
+from gqlplugin.testing import MemoryPlatform, serve
 from gqlplugin.workflow import create_workflow
 from tests.graphql.live import connected, events_of, streamed, uvicorn_serving
 from tests.graphql.shop import SECRET
@@ -276,9 +273,12 @@ class Introspected:
 async def test_a_document_is_validated_once_per_profile(monkeypatch: pytest.MonkeyPatch) -> None:
     """The profile is part of what the cache of verdicts goes by, so production costs nothing per request."""
     counted: list[str] = []
-    monkeypatch.setattr(
-        "gqlplugin.graphql.extension.find_introspection", lambda *_: counted.append("introspection") or []
-    )
+
+    def count(*_: object) -> list[GraphQLError]:
+        counted.append("introspection")
+        return []
+
+    monkeypatch.setattr("gqlplugin.graphql.extension.find_introspection", count)
     query = "{ __typename } # validated once per profile"
     open_to_all, closed = (
         create_asgi(workshop(), MemoryPlatform(), schema=workshop_schema(), debug=debug) for debug in (True, False)
@@ -319,7 +319,7 @@ async def test_a_resolver_may_have_its_answer_stored() -> None:
 async def test_routes_of_an_own_app_are_in_the_production_profile() -> None:
     """`graphql_routes` has the same defaults as `create_asgi`."""
     [route, *_] = graphql_routes(workshop(), MemoryPlatform(), schema=workshop_schema())
-    transport = httpx.ASGITransport(route)  # type: ignore[arg-type] # a route is an ASGI app
+    transport = httpx.ASGITransport(route)
     async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as http:
         response = await http.post("/graphql", json={"query": "{ __schema { queryType { name } } }"})
     assert response.json()["errors"][0]["extensions"] == {"code": INTROSPECTION}

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import cache
@@ -24,8 +24,8 @@ from websockets.exceptions import ConnectionClosed
 from gqlplugin.app import App, define_app
 from gqlplugin.asgi import create_asgi, graphql_routes
 from gqlplugin.authentication.run_tokens import RunTokens
-from gqlplugin.graphql.extension import WorkflowExtension
 from gqlplugin.graphql.limits import Limits
+from gqlplugin.graphql.schema import create_schema
 from gqlplugin.graphql.transport_ws import close_reason, fault_in
 from gqlplugin.testing import MemoryPlatform
 from tests.graphql.live import PATIENCE_SECONDS, events_of, streamed, uvicorn_serving
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.anyio
 INIT = '{"type": "connection_init"}'
 PING = '{"type": "ping"}'
 TYPENAME = "{ __typename }"
-UNICODE = "Tee \u8336 \U0001f375 \u2028 \u0000 \\ \" </script>"
+UNICODE = 'Tee \u8336 \U0001f375 \u2028 \u0000 \\ " </script>'
 
 
 class Waits:
@@ -53,8 +53,12 @@ class Query:
         return text * times
 
     @strawberry.field
+    def thing(self) -> JSON:
+        return JSON({"value": object()})
+
+    @strawberry.field
     def numbers(self) -> JSON:
-        return {"a": float("nan"), "b": [float("inf")]}
+        return JSON({"a": float("nan"), "b": [float("inf")]})
 
 
 @strawberry.type
@@ -76,7 +80,7 @@ class Subscription:
 
 @cache
 def schema() -> strawberry.Schema:
-    return strawberry.Schema(Query, subscription=Subscription, extensions=[WorkflowExtension])
+    return create_schema(app(), query=Query, subscription=Subscription)
 
 
 @cache
@@ -107,6 +111,13 @@ async def opened(url: str, *messages: str | bytes) -> AsyncIterator[ClientConnec
 
 def subscribe(id: object = "1", **payload: object) -> str:
     return json.dumps({"type": "subscribe", "id": id, "payload": payload})
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Return once something is so."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not is_so():  # noqa: ASYNC110 - what counts has no event
+            await asyncio.sleep(0.005)
 
 
 async def next_of(connection: ClientConnection) -> Any:
@@ -227,22 +238,16 @@ async def test_a_client_completes_a_subscription(url: str) -> None:
         await connection.send('{"type": "complete", "id": "1"}')
         await connection.send(subscribe(query=TYPENAME))
         assert (await next_of(connection))["payload"] == {"data": {"__typename": "Query"}}
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while Waits.left == left:
-                await asyncio.sleep(0.005)
+        await until(lambda: Waits.left > left)
 
 
 async def test_a_client_that_leaves_ends_its_subscriptions(url: str, caplog: pytest.LogCaptureFixture) -> None:
     """Also when it says nothing; and that is no error."""
     begun, left = Waits.begun, Waits.left
     async with opened(url, INIT, *(subscribe(str(n), query="subscription { wait }") for n in range(5))) as connection:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while Waits.begun < begun + 5:
-                await asyncio.sleep(0.005)
+        await until(lambda: Waits.begun >= begun + 5)
         connection.transport.abort()
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while Waits.left < left + 5:
-            await asyncio.sleep(0.005)
+    await until(lambda: Waits.left >= left + 5)
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
@@ -288,10 +293,12 @@ async def test_a_run_token_is_told_what_it_may_not() -> None:
     token = tokens.issue("00000000-0000-4000-8000-000000000000")
     init = json.dumps({"type": "connection_init", "payload": {"authorization": token}})
     async with uvicorn_serving(create_echoes(run_tokens=tokens)) as url:
-        got, _ = await answers(url, init, subscribe(query='{ echo(text: "a") }'))
+        async with opened(url, init, subscribe(query='{ echo(text: "a") }')) as connection:
+            assert (await next_of(connection))["type"] == "connection_ack"
+            message = await next_of(connection)
         async with streamed(url, '{ echo(text: "a") }', authorization=f"Bearer {token}") as response:
             events = [data async for name, data in events_of(response) if name == "next"]
-    [error] = [message["payload"][0] for message in got if message["type"] == "error"]
+    [error] = message["payload"]
     assert error["extensions"]["code"] == "FORBIDDEN"
     assert events == [{"errors": [error]}]
 
@@ -342,6 +349,18 @@ async def test_numbers_that_json_lacks_are_null_everywhere(url: str) -> None:
     async with streamed(url, query) as response:
         await response.aread()
     assert read(response.text.partition("data: ")[2].partition("\r\n")[0]) == expected
+
+
+async def test_an_answer_that_is_not_json_is_an_internal_error(url: str) -> None:
+    """On streams as by POST, and the stream goes on to its end."""
+    query = "{ thing }"
+    async with opened(url, INIT, subscribe(query=query)) as connection:
+        _, answer, end = [await next_of(connection) for _ in range(3)]
+    async with streamed(url, query) as response:
+        (name, event), (last, _) = [event async for event in events_of(response)]
+    assert (end["type"], name, last) == ("complete", "next", "complete")
+    for given in (answer["payload"], event):
+        assert given["errors"][0]["extensions"]["code"] == "INTERNAL"
 
 
 async def test_old_and_odd_clients_of_http_are_answered(url: str) -> None:

@@ -20,8 +20,9 @@ export const FOLLOW = `subscription Follow($id: ID!, $after: String) {
   }
 }`;
 
-const START = `mutation {
-  placeAndProcessOrder(customerId: "alice", item: "Tea, \u8336, \ud83c\udf75", totalCents: 450) { workflowRunId }
+const PLACE = `mutation { placeOrder(customerId: "alice", item: "Tea, \u8336, \ud83c\udf75", totalCents: 450) { id } }`;
+const PROCESS = `mutation ($orderId: String!) {
+  triggerOrderProcessing(orderId: $orderId, customerId: "alice") { workflowRunId }
 }`;
 const RECORD = "query ($id: ID!) { workflowRun(id: $id) { status jobs { stackedName status logs } } }";
 const FINAL = ["SUCCESS", "FAILED", "CANCELED"];
@@ -38,7 +39,8 @@ export async function send(query, variables) {
 }
 
 export async function startRun() {
-  return (await send(START)).placeAndProcessOrder.workflowRunId;
+  const { placeOrder } = await send(PLACE);
+  return (await send(PROCESS, { orderId: placeOrder.id })).triggerOrderProcessing.workflowRunId;
 }
 
 /** A TCP proxy to the shop, whose connections can be cut as a network does: without a word of goodbye. */

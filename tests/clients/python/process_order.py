@@ -11,8 +11,9 @@ async def process_order() -> str:
     """Place an order, wait until it is processed, and say what it cost."""
     async with Client(os.environ["SHOP_ENDPOINT"], {"authorization": "Bearer demo-alice"}) as client:
         placed = await client.place(customer_id="alice", item="A pound of tea", total_cents=450)
+        started = await client.process(order_id=placed.place_order.id, customer_id="alice")
         while True:
-            run = (await client.run(placed.place_and_process_order.workflow_run_id)).workflow_run
+            run = (await client.run(started.trigger_order_processing.workflow_run_id)).workflow_run
             if isinstance(run, RunWorkflowRunOrderProcessingRun) and run.output is not None:
                 return f"{run.output.customer.name} pays {run.output.total_cents / 100:.2f}"
             if run is None or run.status in (WorkflowRunStatus.FAILED, WorkflowRunStatus.CANCELED):
@@ -20,4 +21,4 @@ async def process_order() -> str:
             await asyncio.sleep(0.1)
 
 
-print(asyncio.run(process_order()))
+print(asyncio.run(process_order()))  # noqa: T201 - what it is for

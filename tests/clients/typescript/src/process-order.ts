@@ -3,7 +3,13 @@ import type { TypedDocumentString } from "./gql/graphql.js";
 
 const PLACE = graphql(`
   mutation Place($customerId: String!, $item: String!, $totalCents: Int!) {
-    placeAndProcessOrder(customerId: $customerId, item: $item, totalCents: $totalCents) { workflowRunId }
+    placeOrder(customerId: $customerId, item: $item, totalCents: $totalCents) { id }
+  }
+`);
+
+const PROCESS = graphql(`
+  mutation Process($orderId: String!, $customerId: String!) {
+    triggerOrderProcessing(orderId: $orderId, customerId: $customerId) { workflowRunId }
   }
 `);
 
@@ -29,8 +35,9 @@ export async function processOrder(endpoint: string, token: string): Promise<str
     return data;
   }
 
-  const placed = await send(PLACE, { customerId: "alice", item: "A pound of tea", totalCents: 450 });
-  const id = placed.placeAndProcessOrder.workflowRunId;
+  const { placeOrder } = await send(PLACE, { customerId: "alice", item: "A pound of tea", totalCents: 450 });
+  const { triggerOrderProcessing } = await send(PROCESS, { orderId: placeOrder.id, customerId: "alice" });
+  const id = triggerOrderProcessing.workflowRunId;
   for (;;) {
     const { workflowRun: run } = await send(RUN, { id });
     if (run?.__typename === "OrderProcessingRun" && run.output) {

@@ -56,8 +56,8 @@ def test_job_statuses(status: JobStatus) -> None:
     message = to_job(job, details=True)
     assert pb.WorkflowJobExecution.Status.Name(message.status) == f"STATUS_{expected}"
     function = to_function(job, workspace_id="w", details=True)
-    expected = "RUNNING" if status in (JobStatus.SUSPEND, JobStatus.WAITING) else expected
-    assert pb.FunctionExecution.Status.Name(function.status) == f"STATUS_{expected}"
+    there = "RUNNING" if status in (JobStatus.SUSPEND, JobStatus.WAITING) else expected
+    assert pb.FunctionExecution.Status.Name(function.status) == f"STATUS_{there}"
     assert message.details.status == function.details.status == status
 
 
