@@ -229,3 +229,30 @@ async def test_a_job_is_found_by_its_id(platform: Platform) -> None:
         for job_id in ("", "x", run_ids[0], unknown, "\0", "\ud800", "x" * 100_000):
             with pytest.raises(NotFoundError):
                 await platform.get_job(job_id)
+
+
+@pytest.mark.needs("logs")
+async def test_a_job_that_was_given_up_is_seen_with_all_its_lines_when_its_caller_has_ended(platform: Platform) -> None:
+    """However short it was, what it logged is there no later than the end of the run, and it has failed."""
+
+    @create_workflow_job(name="endless")
+    async def endless(input: None, ctx: JobContext) -> None:
+        ctx.log.info("begins")
+        await asyncio.Event().wait()
+
+    @create_workflow_job(name="hasty")
+    async def hasty() -> str:
+        try:
+            async with asyncio.timeout(0.001):
+                await endless.trigger(None)
+        except TimeoutError:
+            return "gave up"
+        return "never"
+
+    hurried = workflow_of(hasty)
+    async with executing(platform, hurried):
+        run_id = await hurried.trigger()
+        assert await output_of(platform, run_id) == "gave up"
+        given_up = (await jobs_of(platform, run_id))["hasty/endless"]
+        assert given_up.status.value == "FAILED"
+        assert [line.rpartition(" ")[2] for line in given_up.logs] == ["begins"]

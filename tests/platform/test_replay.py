@@ -63,6 +63,9 @@ class Recorder:
     def note(self, job: ActiveJob) -> None:
         """Nothing depends on it."""
 
+    def give_up(self, job: ActiveJob) -> None:
+        """Nobody asks for it."""
+
     async def finish(self, job: JobExecution) -> None:
         if self.dies_after == 0:
             raise RunInterrupted

@@ -42,8 +42,13 @@ export async function send(query, variables = {}, key = null) {
   return dataOf(await understood(() => response.json()));
 }
 
-/** The data of a subscription, until it ends. */
-export async function* subscribe(query, variables, signal) {
+/**
+ * The data of a subscription, until it ends.
+ *
+ * @param signal Ends it.
+ * @param opened Called when the server takes it, which may be long before it says anything.
+ */
+export async function* subscribe(query, variables, signal, opened) {
   const silence = new AbortController();
   let timer = null;
   const heard = () => {
@@ -57,6 +62,7 @@ export async function* subscribe(query, variables, signal) {
       dataOf(await understood(() => response.json()));
       throw new AwayError();
     }
+    opened();
     const reader = response.body.getReader();
     for await (const { name, data } of eventsOf(() => understood(() => reader.read()))) {
       heard();

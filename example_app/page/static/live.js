@@ -30,11 +30,12 @@ export const FINAL = new Set(["SUCCESS", "FAILED", "CANCELED"]);
  * Follow a run until it has ended.
  *
  * @param id The run's.
+ * @param connected Called when the server listens.
  * @param received Called with what is known of the run, and with the changes that led there; none in the snapshot.
  * @param failed Called with an error. When that is an `AwayError`, this goes on trying, where it was.
  * @returns `goOn()` follows it anew, from where it was, when it had ended; `stop()` ends it.
  */
-export function followRun(id, received, failed) {
+export function followRun(id, { connected, received, failed }) {
   const ending = new AbortController();
   const { signal } = ending;
   let state = null;
@@ -42,7 +43,7 @@ export function followRun(id, received, failed) {
   let isFollowing = false;
 
   async function read(variables, isEnough) {
-    for await (const { workflowRunUpdates: update } of subscribe(UPDATES, { id, ...variables }, signal)) {
+    for await (const { workflowRunUpdates: update } of subscribe(UPDATES, { id, ...variables }, signal, connected)) {
       if (signal.aborted) return;
       state = afterUpdate(state, update, variables.isSnapshot);
       pause = FIRST_PAUSE_MS;

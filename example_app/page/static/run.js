@@ -30,10 +30,9 @@ export function showRun(id, changed) {
   if (id === null) return { noticed() {}, stop() {} };
   let shown = null;
 
-  const following = followRun(
-    id,
-    (state, changes) => {
-      answered(WHO);
+  const following = followRun(id, {
+    connected: () => answered(WHO),
+    received(state, changes) {
       const hasChanged = shown?.run.status !== state.run.status;
       shown = state;
       say(part("problem"), "");
@@ -45,11 +44,11 @@ export function showRun(id, changed) {
       say(part("announcer"), inWords(changes));
       if (hasChanged) changed();
     },
-    (error) => {
+    failed(error) {
       failed(WHO, error, part("problem"));
       if (error instanceof RefusedError && shown === null) say(part("empty"), "");
     },
-  );
+  });
   const ticking = setInterval(() => {
     chart.tick();
     if (shown !== null && !FINAL.has(shown.run.status)) say(part("took"), took(shown.run));

@@ -47,6 +47,13 @@ class JournalRecorder:
             if self._timer is None:
                 self._schedule_from_any_thread()
 
+    def give_up(self, job: ActiveJob) -> None:
+        """Add the last state of a job to the next transaction."""
+        state = job.snapshot(JobStatus.RUNNING)
+        self.ended(state)
+        self._writer.put_job(job_row(state))
+        self._writer.flush()
+
     async def finish(self, job: JobExecution) -> None:
         """Write the outcome of a job, durably."""
         self.ended(job)

@@ -101,6 +101,7 @@ class ActiveJob(JobRuntime):
                 await self._end()
                 return self.snapshot(JobStatus.CANCELED)
             if (task := asyncio.current_task()) is not None and task.cancelling():
+                self.replay.recorder.give_up(self)
                 raise
             return await self._fail(error)
         except (Exception, SystemExit, BaseExceptionGroup) as error:
@@ -115,7 +116,7 @@ class ActiveJob(JobRuntime):
         self._ended = True
         if self._turn.locked():
             async with self._turn:
-                pass
+                self.replay.recorder.give_up(self)
 
     async def _fail(self, error: BaseException) -> JobExecution:
         await self._end()

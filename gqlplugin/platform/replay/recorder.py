@@ -33,6 +33,10 @@ class Recorder(Protocol):
         """Keep the state of a running job soon; nothing depends on it."""
         ...
 
+    def give_up(self, job: ActiveJob) -> None:
+        """Keep the last state of a job that its caller waits for no longer, before anything that the caller does next."""
+        ...
+
     async def finish(self, job: JobExecution) -> None:
         """Keep the outcome of a job; it is durable when this returns.
 

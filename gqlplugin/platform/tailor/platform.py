@@ -40,7 +40,7 @@ class TailorPlatform(Catalog):
     What is not given comes from `TAILOR_PLATFORM_URL`, `TAILOR_PLATFORM_WORKSPACE_ID` and `TAILOR_PLATFORM_TOKEN`, then
     from the profile file of the vendor's command line. No job runs in this process. gqlplugin's own server tells all
     that its platform keeps; of another server's runs the input, the caller and the progress are not known, and a
-    listing has no outputs.
+    listing has no outputs. Nor can another server cancel runs, answer those that wait, or start several at once.
 
     Args:
         url: The base URL.

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from gqlplugin.errors import FailedPreconditionError, NotFoundError, OutcomeUnknownError, UnsupportedError
+from gqlplugin.errors import (
+    FailedPreconditionError,
+    GqlpluginError,
+    NotFoundError,
+    OutcomeUnknownError,
+    UnsupportedError,
+)
 from gqlplugin.execution import ExecutionStatus
 from gqlplugin.platform.tailor.errors import CallError, missing, unsupported
 from gqlplugin.platform.tailor.jobs import get_run, is_uuid
@@ -44,7 +50,12 @@ async def cancel(transport: Transport, run_id: str) -> None:
         if not isinstance(cause, CallError) or cause.code != "failed_precondition":
             raise
         may_be_ours = True  # it has ended, perhaps by a try that was not answered
-    status = (await get_run(transport, run_id)).status
+    try:
+        status = (await get_run(transport, run_id)).status
+    except GqlpluginError as error:
+        if may_be_ours:
+            raise OutcomeUnknownError from error
+        raise
     if not (may_be_ours and status is ExecutionStatus.CANCELED):
         raise FailedPreconditionError(
             f"Run {run_id!r} is {status}; only a run that has not ended can be canceled."

@@ -89,6 +89,18 @@ async def test_a_cancel_of_a_canceled_run_is_refused(ours: FakeTailor) -> None:
             await platform.cancel("x")
 
 
+async def test_a_cancel_whose_run_can_not_be_looked_at_is_unknown(ours: FakeTailor) -> None:
+    """It has ended, and nobody can tell how; where no try was lost, nothing was done."""
+    ours.on["GetWorkflowExecution"] = lambda _: connect_error("unknown")
+    refused = connect_error("failed_precondition")
+    ours.queue("CancelWorkflowExecution", html(502), refused, refused)
+    async with ours.platform() as platform:
+        with pytest.raises(OutcomeUnknownError):
+            await platform.cancel(RUN)
+        with pytest.raises(PlatformUnavailableError):
+            await platform.cancel(RUN)
+
+
 async def test_a_cancel_that_is_never_answered_is_unknown(ours: FakeTailor) -> None:
     """After three tries nobody knows; a refusal for another reason proves nothing of the tries before."""
     ours.queue("CancelWorkflowExecution", *[html(502)] * 3, html(502), connect_error("permission_denied"))
