@@ -79,7 +79,7 @@ def graphql_routes(
             in its production profile; see `docs/clients.md`.
         introspection: Tell clients the schema, and suggest its names in errors; as `debug` unless you say so.
         path: Where the endpoint is.
-        policy: Who may see and resume which run; unless you give a schema.
+        policy: Who may do what with which run; unless you give a schema.
         limits: What a request may cost. With a schema of your own only `max_body_bytes` and `max_subscriptions` matter.
         allowed_origins: Origins of web pages that may open a WebSocket and send requests (CORS), with their cookies,
             besides the endpoint's own; such as "https://shop.example".

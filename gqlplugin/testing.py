@@ -43,11 +43,13 @@ class GraphQLResult:
         status: The HTTP status.
         data: What was asked for; None when nothing ran.
         errors: As in the response: each has a `message`, and mostly `extensions.code` and a `path`.
+        extensions: As in the response, such as what became of idempotency keys.
     """
 
     status: int
     data: Any = None
     errors: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
+    extensions: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def codes(self) -> list[str]:
@@ -79,7 +81,9 @@ class GraphQLClient:
         body = {"query": query, "variables": variables, "operationName": operation_name}
         response = await self.http.post(self.path, json=body, headers=headers)
         answer = response.json()
-        return GraphQLResult(response.status_code, answer.get("data"), answer.get("errors", ()))
+        return GraphQLResult(
+            response.status_code, answer.get("data"), answer.get("errors", ()), answer.get("extensions", {})
+        )
 
     async def run(self, query: str, variables: Mapping[str, Any] | None = None) -> Any:
         """Run an operation and return its data.

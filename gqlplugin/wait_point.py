@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, Generic, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel
 from typing_extensions import TypeForm
@@ -66,7 +66,7 @@ class WaitPoint(Generic[P, R]):
         if timeout is not None and timeout <= timedelta(0):
             raise ValueError(f"The time-out of wait point {self.name!r} must be above 0, not {timeout}.")
         arg = encode(f"The payload of wait point {self.name!r}", self.payload, payload)
-        return cast(R, self.result.load(await runtime.wait(self.name, arg, timeout)))
+        return self.result.load(await runtime.wait(self.name, arg, timeout))
 
     async def resolve(self, run_id: str, result: R | Callable[[P], R | Awaitable[R]]) -> None:
         """Answer a run that waits here; it goes on with the answer. Of several answers at once, one is taken.

@@ -132,6 +132,7 @@ async def test_a_run_that_nobody_has_begun_ends_at_once(platform: Platform) -> N
 async def test_a_run_that_waits_for_its_turn_never_begins(platform: Platform) -> None:
     """What a concurrency policy keeps waiting ends at once; the one that runs is left alone."""
     stuck = Stuck()
+    assert stuck.workflow.main_job is not None
     limited = create_workflow(
         name="one-by-one", main_job=stuck.workflow.main_job, concurrency_policy=ConcurrencyPolicy(1)
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ async def test_a_cancel_that_is_acknowledged_has_canceled(tmp_path: Path) -> Non
     """It is asked for again where its answer is lost, and never refused for having been heard the first time."""
     async with behind_a_bad_network(tmp_path, extensions=True) as (journal, client, proxy), journal.execute(app):
         run_ids = await waiting_runs(journal)
-        told = await outcomes([lambda run_id=run_id: client.cancel(run_id) for run_id in run_ids])
+        told = await outcomes([partial(client.cancel, run_id) for run_id in run_ids])
         for run_id, outcome in zip(run_ids, told, strict=True):
             status = (await journal.get_execution(run_id)).status
             if outcome is None:
@@ -80,9 +81,7 @@ async def test_of_two_answers_the_one_that_is_acknowledged_was_taken(tmp_path: P
     async with behind_a_bad_network(tmp_path, extensions=True) as (journal, client, proxy), journal.execute(app):
         run_ids = await waiting_runs(journal)
         both = [(run_id, name) for run_id in run_ids for name in ("ann", "bob")]
-        told = await outcomes(
-            [lambda run_id=run_id, name=name: client.resolve(run_id, "signature", f'"{name}"') for run_id, name in both]
-        )
+        told = await outcomes([partial(client.resolve, run_id, "signature", f'"{name}"') for run_id, name in both])
         told_of = dict(zip(both, told, strict=True))
         for run_id in run_ids:
             answers = {name: told_of[run_id, name] for name in ("ann", "bob")}

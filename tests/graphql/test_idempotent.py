@@ -3,10 +3,8 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from typing import Any
-from uuid import uuid4
 
 import httpx
 import pytest
@@ -17,71 +15,27 @@ from strawberry.directive import DirectiveLocation, DirectiveValue
 from strawberry.schema.config import StrawberryConfig
 
 from gqlplugin.asgi import create_asgi
-from gqlplugin.execution import ExecutionFilter, WorkflowExecution
 from gqlplugin.graphql.extension import WorkflowExtension
 from gqlplugin.graphql.idempotent import idempotent
 from gqlplugin.graphql.schema import create_schema
 from gqlplugin.idempotency import KeyedField
-from gqlplugin.platform.base import Binding, Platform, bind
+from gqlplugin.platform.base import Binding, bind
 from gqlplugin.platform.tailor import TailorPlatform
 from gqlplugin.platform.tailor.server import create_server
-from gqlplugin.testing import GraphQLClient, MemoryPlatform, serve
-from tests.contract.support import all_runs, ended
+from gqlplugin.testing import MemoryPlatform, serve
+from tests.contract.support import ended
 from tests.graphql.conftest import authenticate
+from tests.graphql.keyed import PLACE, Shop, code, said, served_shop, told, unguessable
 from tests.graphql.keyed_shop import Order, PlainMutation, keyed_schema, keyed_shop, packing, tries
 from tests.loopback import TOKEN, WORKSPACE
 
 pytestmark = pytest.mark.anyio
 
-PLACE = 'mutation { place(orderId: "1") }'
-
-
-@dataclass(frozen=True)
-class Shop:
-    platform: Platform
-    client: GraphQLClient
-
-    async def ask(
-        self,
-        query: str,
-        *,
-        header: str | None = None,
-        user: str | None = "ann",
-        variables: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """The body of the answer."""
-        headers = {} if header is None else {"Idempotency-Key": header}
-        if user is not None:
-            headers["x-user"] = user
-        body = {"query": query, "variables": variables}
-        return (await self.client.http.post("/graphql", json=body, headers=headers)).json()
-
-    async def runs(self, workflow: str | None = None) -> list[WorkflowExecution]:
-        return await all_runs(self.platform, ExecutionFilter(workflow_name=workflow))
-
 
 @pytest.fixture
 async def shop() -> AsyncIterator[Shop]:
-    platform = MemoryPlatform()
-    asgi = create_asgi(keyed_shop(), platform, schema=keyed_schema(), authenticate=authenticate, execute=False)
-    async with serve(asgi) as client:
-        yield Shop(platform, client)
-
-
-def said(path: str, *, applied: bool = True, replayed: bool = False) -> dict[str, Any]:
-    return {"path": [path], "applied": applied, "replayed": replayed}
-
-
-def told(answer: Any) -> Any:
-    return answer["extensions"]["idempotency"]
-
-
-def code(answer: Any) -> str:
-    return str(answer["errors"][0]["extensions"]["code"])
-
-
-def unguessable() -> str:
-    return str(uuid4())
+    async with served_shop() as served:
+        yield served
 
 
 async def test_a_request_sent_again_with_its_header_starts_nothing(shop: Shop) -> None:
@@ -140,109 +94,6 @@ async def test_the_directive_wins_over_the_header(shop: Shop) -> None:
     assert len(await shop.runs("packing")) == 2
 
 
-@pytest.mark.parametrize("header", ["k", '"k"', ' "k" ', "\tk"])
-async def test_the_bare_key_and_the_quoted_one_are_one_key(shop: Shop, header: str) -> None:
-    """The draft has a quoted string; most clients send the bare key."""
-    first = await shop.ask(PLACE, header="k")
-    assert (await shop.ask(PLACE, header=header))["data"] == first["data"]
-
-
-async def test_a_quoted_key_is_unescaped(shop: Shop) -> None:
-    """In a quoted string a backslash stands before quotes and backslashes (RFC 8941, section 3.3.3)."""
-    quoted = await shop.ask(PLACE, header=r'"a \"b\" \\ c"')
-    query = 'mutation ($k: String!) { place(orderId: "1") @idempotent(key: $k) }'
-    assert (await shop.ask(query, variables={"k": r'a "b" \ c'}))["data"] == quoted["data"]
-
-
-@pytest.mark.parametrize("key", ["k" * 255, "!#$%&'()*+-./:;<=>?@[\\]^_`{|}~"])
-async def test_keys_of_up_to_255_printable_characters_are_taken(shop: Shop, key: str) -> None:
-    """Whatever a bare key may be made of."""
-    assert told(await shop.ask(PLACE, header=key)) == [said("place")]
-
-
-@pytest.mark.parametrize(
-    "header", ["", '""', "k" * 256, f'"{"k" * 256}"', "a b", "a,b", '"a', 'a"', '"a"; p=1', "\xe9"]
-)
-async def test_a_malformed_header_is_refused_before_anything_runs(shop: Shop, header: str) -> None:
-    """Empty, too long, unbalanced, or not of printable ASCII characters: `BAD_USER_INPUT`."""
-    body = json.dumps({"query": PLACE})
-    headers = [
-        (b"x-user", b"ann"),
-        (b"content-type", b"application/json"),
-        (b"idempotency-key", header.encode("latin-1")),
-    ]
-    response = await shop.client.http.post("/graphql", content=body, headers=headers)
-    assert code(response.json()) == "BAD_USER_INPUT"
-    assert "data" not in response.json()
-    assert await shop.runs() == []
-
-
-async def test_two_headers_are_refused(shop: Shop) -> None:
-    """Two keys are no key."""
-    headers = [(b"x-user", b"ann"), (b"idempotency-key", b"a"), (b"idempotency-key", b"b")]
-    response = await shop.client.http.post("/graphql", json={"query": PLACE}, headers=headers)
-    assert code(response.json()) == "BAD_USER_INPUT"
-
-
-@pytest.mark.parametrize("key", ["", "k" * 256, "é", "a\nb", "\u2028"])
-async def test_a_malformed_key_of_the_directive_is_refused_before_anything_runs(shop: Shop, key: str) -> None:
-    """The same characters as in the header; no other field runs either."""
-    query = 'mutation ($k: String!) { shipNow(orderId: "1") place(orderId: "1") @idempotent(key: $k) }'
-    answer = await shop.ask(query, variables={"k": key})
-    assert code(answer) == "BAD_USER_INPUT"
-    assert await shop.runs() == []
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        '{ greeting @idempotent(key: "k") }',
-        'mutation { placeTwice: resumeWorkflowRun(id: "1") { id @idempotent(key: "k") } }',
-        'mutation { ...F } fragment F on Mutation { resumeWorkflowRun(id: "1") { id @idempotent(key: "k") } }',
-        'query { ...F } fragment F on Query { greeting @idempotent(key: "k") }',
-        'mutation { nothing __typename @idempotent(key: "k") }',
-        'mutation { nothing @idempotent(key: "a") @idempotent(key: "b") }',
-        "mutation { nothing @idempotent }",
-        'mutation @idempotent(key: "k") { nothing }',
-    ],
-)
-async def test_the_directive_anywhere_else_is_refused(shop: Shop, query: str) -> None:
-    """It is for fields at the root of a mutation."""
-    answer = await shop.ask(query)
-    assert code(answer) == "GRAPHQL_VALIDATION_FAILED"
-    assert "idempotent" in answer["errors"][0]["message"]
-
-
-async def test_fragments_and_skipped_fields_are_understood(shop: Shop) -> None:
-    """The key of a field in a fragment is the field's; a field that is skipped has none and takes none."""
-    query = (
-        'mutation ($no: Boolean!) { ...F ... @skip(if: true) { b: place(orderId: "2") } c: place(orderId: "3") '
-        '@include(if: $no) } fragment F on Mutation { ... { a: place(orderId: "1") } }'
-    )
-    for replayed in (False, True):
-        assert told(await shop.ask(query, header="k", variables={"no": False})) == [said("a", replayed=replayed)]
-
-
-async def test_a_header_for_the_same_field_twice_is_refused(shop: Shop) -> None:
-    """One key can't tell two equal fields apart; with a directive each, they have keys of their own."""
-    query = 'mutation {{ a: place(orderId: "1") {} b: place(orderId: "1") {} }}'
-    keys = [f'@idempotent(key: "{key}")' for key in "ab"]
-    for first, second in (("", ""), (keys[0], keys[0])):
-        answer = await shop.ask(query.format(first, second), header="k")
-        assert code(answer) == "BAD_USER_INPUT"
-    assert await shop.runs() == []
-    data = (await shop.ask(query.format(*keys)))["data"]
-    assert data["a"] != data["b"]
-    assert (await shop.ask(query.format(*keys)))["data"] == data
-
-
-async def test_one_field_with_two_keys_is_refused(shop: Shop) -> None:
-    """Fields that GraphQL merges to one can't have two keys."""
-    fragment = 'fragment F on Mutation { nothing @idempotent(key: "a") }'
-    query = f"mutation ($b: String!) {{ ...F nothing @idempotent(key: $b) }} {fragment}"
-    assert code(await shop.ask(query, variables={"b": "b"})) == "BAD_USER_INPUT"
-
-
 async def test_a_key_is_the_fields_own(shop: Shop) -> None:
     """Another field under the same key is another request, whatever its alias; the same field is the same."""
     first = await shop.ask(PLACE, header="k")
@@ -259,25 +110,6 @@ async def test_a_key_is_the_callers_own(shop: Shop) -> None:
     other = await shop.ask(PLACE, header="k", user="bob")
     assert told(other) == [said("place")]
     assert other["data"] != first["data"]
-
-
-@pytest.mark.parametrize(
-    "key", ["k", "1" * 36, "00000000-0000-0000-0000-000000000000", "01a2020c-ffc8-7afe-87a1-392411ed6c2d"]
-)
-async def test_an_anonymous_callers_key_must_be_unguessable(shop: Shop, key: str) -> None:
-    """All anonymous callers are one to the platform, so that a stranger's guess must not hit a key."""
-    for query in (PLACE, f'mutation {{ place(orderId: "1") @idempotent(key: "{key}") }}'):
-        answer = await shop.ask(query, header=key, user=None)
-        assert code(answer) == "BAD_USER_INPUT"
-        assert "randomUUID" in answer["errors"][0]["message"]
-    assert await shop.runs() == []
-
-
-async def test_an_anonymous_caller_may_send_a_random_uuid(shop: Shop) -> None:
-    """What `crypto.randomUUID()` returns is taken."""
-    key = unguessable()
-    for replayed in (False, True):
-        assert told(await shop.ask(PLACE, header=key, user=None)) == [said("place", replayed=replayed)]
 
 
 async def test_other_arguments_under_a_key_are_refused(shop: Shop) -> None:

@@ -54,7 +54,7 @@ function card({ id, runId, since, request }, changed) {
     if (await actOnce(JSON.stringify([RESOLVE, variables]), resolve, { tries: 1 })) changed(runId);
   };
   return element(
-    "li",
+    "div",
     { className: "card", role: "group", "aria-labelledby": `wait-${id}` },
     heading,
     element("p", { className: "hint" }, `${customer} · since `, moment(since), " · ", element("code", {}, orderId)),

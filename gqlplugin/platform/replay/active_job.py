@@ -50,7 +50,7 @@ class ActiveJob(JobRuntime):
         self.replay = replay
         self.job = job
         self.place = place
-        self.stacked_name = job.name if caller is None else f"{caller.stacked_name}/{job.name}"
+        self.stacked_name: str = job.name if caller is None else f"{caller.stacked_name}/{job.name}"
         self.arg = arg
         self.caller = caller
         self._turn = asyncio.Lock()

@@ -34,7 +34,7 @@ class Recorder(Protocol):
         ...
 
     def give_up(self, job: ActiveJob) -> None:
-        """Keep the last state of a job that its caller waits for no longer, before anything that the caller does next."""
+        """Keep the last state of a job that its caller waits for no longer, before what the caller does next."""
         ...
 
     async def finish(self, job: JobExecution) -> None:

@@ -133,7 +133,7 @@ def test_tokens_of_another_key() -> None:
     tokens, others = tokens_of(shop), tokens_of(shop, "another-operator-token")
     assert tokens.verify(others.issue(others.clients["manager"].user)) is None
     claims = jwt.decode(forged(shop), options={"verify_signature": False})
-    assert tokens.verify(jwt.encode(claims, None, algorithm="none")) is None
+    assert tokens.verify(jwt.encode(claims, "", algorithm="none")) is None
     with pytest.warns(InsecureKeyLengthWarning):
         of_another_algorithm = jwt.encode(claims, tokens._key, algorithm="HS384")
     assert tokens.verify(of_another_algorithm) is None
