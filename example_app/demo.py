@@ -23,6 +23,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.tree import Tree
 
+from example_app.approving import play_approval
 from example_app.firings import play_executors
 from example_app.frontend import DemoError, Frontend, PaymentProvider, new_signing_key
 
@@ -50,6 +51,8 @@ OUTBOX = """query {
 MARKS = {
     "RUNNING": "[yellow]RUNNING[/]",
     "SUSPEND": "[cyan]SUSPEND[/]",
+    "WAITING": "[magenta]WAITING[/]",
+    "CANCELED": "[dim]CANCELED[/]",
     "SUCCESS": "[green]SUCCESS[/]",
     "FAILED": "[red]FAILED[/]",
 }
@@ -151,7 +154,7 @@ def states_of(frontend: Frontend, run_id: str) -> Iterator[Any]:
     while time.monotonic() < deadline:
         run = frontend.send(RUN, {"id": run_id})["workflowRun"]
         yield run
-        if run["status"] in ("SUCCESS", "FAILED"):
+        if run["status"] in ("SUCCESS", "FAILED", "CANCELED"):
             return
         time.sleep(0.1)
     raise DemoError(f"Run {run_id} has not ended within a minute; its status is {run['status']}.")
@@ -163,7 +166,7 @@ def tree_of(run: Mapping[str, Any]) -> Tree:
     branches: dict[str, Tree] = {}
     for job in run["jobs"]:
         parent, _, name = job["stackedName"].rpartition("/")
-        label = f"{name} {MARKS[job['status']]} {elapsed(job)}{progress_of(job)}"
+        label = f"{name} {MARKS.get(job['status'], job['status'])} {elapsed(job)}{progress_of(job)}"
         branches[job["stackedName"]] = branches.get(parent, tree).add(label)
     return tree
 
@@ -239,6 +242,7 @@ def main(
             succeeded = play(frontend)
             if succeeded:
                 play_executors(frontend, provider, console)
+                play_approval(frontend, console)
     except DemoError as error:
         console.print(f"[red]{error}[/]")
         raise typer.Exit(1) from None

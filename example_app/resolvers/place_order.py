@@ -11,7 +11,7 @@ from example_app.auth import auth, run_tokens
 from example_app.database import SHOP, CustomerRow, OrderRow, RequestRow
 from example_app.models import Order
 from example_app.workflows.order_processing import OrderProcessing, order_processing
-from gqlplugin import NotFoundError, ResolverContext, create_resolver, get_db
+from gqlplugin import IdempotencyKeyReusedError, NotFoundError, ResolverContext, create_resolver, get_db
 
 
 class PlaceOrder(BaseModel):
@@ -47,6 +47,7 @@ async def place_order(ctx: ResolverContext[PlaceOrderOnce]) -> Order:
 
     Raises:
         NotFoundError: There is no such customer, or the order was cancelled since.
+        IdempotencyKeyReusedError: The request has placed another order.
     """
     key = ctx.input.request_key
     if key is None:
@@ -61,6 +62,9 @@ async def place_order(ctx: ResolverContext[PlaceOrderOnce]) -> Order:
     placed = await db.get(OrderRow, earlier.order_id)
     if placed is None:
         raise NotFoundError(f"Order {earlier.order_id!r} was cancelled.")
+    asked = ctx.input
+    if (placed.customer_id, placed.item, placed.total_cents) != (asked.customer_id, asked.item, asked.total_cents):
+        raise IdempotencyKeyReusedError("This request key was used for another order: take a new one.")
     return Order.model_validate(placed)
 
 

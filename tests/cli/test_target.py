@@ -115,6 +115,7 @@ def test_lists(gqlplugin: Gqlplugin) -> None:
         "queue-order   wait-for-gate  1",
         "refund-order  look-up-price  1",
         "ship-order    ship-order     2",
+        "sign-order    sign-order     1",
     ]
     one = gqlplugin("workflow", "list", "--json", *APP).json[1]
     jobs = ["place-order", "charge-card", "look-up-price"]

@@ -28,6 +28,9 @@ RUN = """query ($id: ID!) { workflowRun(id: $id) {
     output { orderId totalCents customer { id name email } }
   }
 } }"""
+WAITING = """{ pendingWaitPoints(name: "approval") { edges { node {
+  id runId name workflowName ... on PendingApproval { request { orderId customer item totalCents } }
+} } } }"""
 FIRINGS = """query ($executor: String!) { executorJobs(executor: $executor) { edges { node {
   id status attempts argumentsHash error skipped workflowRunId jobs { stackedName logs }
 } } } }"""
@@ -66,6 +69,17 @@ async def ended(client: GraphQLClient, run_id: str) -> dict[str, Any]:
             run: dict[str, Any] = (await as_manager(client, RUN, {"id": run_id}))["workflowRun"]
             if run["status"] in ("SUCCESS", "FAILED"):
                 return run
+            await anyio.sleep(0.01)
+
+
+async def waiting(client: GraphQLClient, run_id: str) -> dict[str, Any]:
+    """Where a run waits, once it does; as the manager sees it."""
+    with anyio.fail_after(20):
+        while True:
+            for edge in (await as_manager(client, WAITING))["pendingWaitPoints"]["edges"]:
+                if edge["node"]["runId"] == run_id:
+                    node: dict[str, Any] = edge["node"]
+                    return node
             await anyio.sleep(0.01)
 
 

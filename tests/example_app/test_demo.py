@@ -79,6 +79,15 @@ def test_a_demo_shows_what_happens_by_itself(tmp_path: Path) -> None:
     assert "whsec_" not in output
 
 
+def test_a_demo_shows_an_approval(tmp_path: Path) -> None:
+    """The large order that is paid waits for the manager, who is told what it is, and goes on."""
+    output = run_demo(tmp_path / "shop.sqlite")
+    waits, _, goes_on = output.partition("The manager sends")
+    assert "waits for an approval: Bob Baker, A bicycle, 799.00 EUR." in waits
+    assert "resolveApproval" in goes_on
+    assert "and the run goes on: SUCCESS, with the note “Ride safely.”" in goes_on
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_demo_leaves_no_server_behind(tmp_path: Path, number: signal.Signals) -> None:
     """Ctrl-C, a polite kill and a closed terminal end the server before they end the demo."""

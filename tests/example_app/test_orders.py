@@ -65,7 +65,7 @@ async def test_an_order_that_is_not_kept_is_not_processed(settings: Settings) ->
         workflows=[order_processing],
         resolvers=[place_and_process_order, place_and_fail, orders],
         databases=[shop_database(settings.data)],
-        env={"pace": 0},
+        env={"pace": 0, "approval_from_cents": 50_000},
     )
     platform = MemoryPlatform()
     async with serve(create_asgi(app, platform)) as client:

@@ -119,12 +119,15 @@ async def test_other_credentials_are_refused(client: GraphQLClient, header: str)
 
 def test_settings_come_from_the_environment() -> None:
     """The files and the pace can be set; the data lies beside the runs."""
-    assert Settings.from_environment({}) == Settings(Path("shop.sqlite"), 0.0)
-    settings = Settings.from_environment({"SHOP_DATABASE": "/data/runs.db", "SHOP_PACE": "0.5"})
-    assert (settings.database, settings.data, settings.pace) == (
+    assert Settings.from_environment({}) == Settings(Path("shop.sqlite"), 0.0, 50_000)
+    settings = Settings.from_environment(
+        {"SHOP_DATABASE": "/data/runs.db", "SHOP_PACE": "0.5", "SHOP_APPROVAL_FROM_CENTS": "10000"}
+    )
+    assert (settings.database, settings.data, settings.pace, settings.approval_from_cents) == (
         Path("/data/runs.db"),
         Path("/data/runs-data.sqlite"),
         0.5,
+        10_000,
     )
 
 
