@@ -1,4 +1,4 @@
-"""The shop in a process of its own, and Chromium. A plain `pytest` needs neither: `make test-browser` runs these tests."""
+"""The shop in a process of its own, and Chromium; for `make test-browser`, as a plain `pytest` is to need no browser."""
 
 import os
 import shutil

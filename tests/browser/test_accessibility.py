@@ -2,6 +2,7 @@
 
 import os
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import OpenPage
-from tests.browser.page import approvals, expect_job, expect_run, open_log, order, run_section
+from tests.browser.page import approvals, expect_job, expect_run, open_log, order
 from tests.browser.shop import ROOT, Shop
 
 AXE = Path(os.environ.get("AXE", ROOT / ".venv/axe/node_modules/axe-core/axe.min.js"))
@@ -20,11 +21,13 @@ FOCUS = """() => {
   const { outlineStyle, outlineWidth } = getComputedStyle(one);
   const { width, height } = one.getBoundingClientRect();
   const name = one.getAttribute("aria-label") ?? one.labels?.[0]?.textContent ?? one.textContent;
-  return { tag: one.tagName, name: name.trim(), isVisible: width > 0 && height > 0 && outlineStyle !== "none" && parseFloat(outlineWidth) >= 2 };
+  const hasOutline = outlineStyle !== "none" && parseFloat(outlineWidth) >= 2;
+  return { tag: one.tagName, name: name.trim(), isVisible: hasOutline && width > 0 && height > 0 };
 }"""
 KEEP_WHAT_IS_SAID = """() => {
   const region = document.getElementById("run-announcer");
-  const keep = () => { document.documentElement.dataset.said = `${document.documentElement.dataset.said} ${region.textContent}`; };
+  const { dataset } = document.documentElement;
+  const keep = () => { dataset.said = `${dataset.said} ${region.textContent}`; };
   new MutationObserver(keep).observe(region, { childList: true, subtree: true });
 }"""
 HEADINGS = """() => [...document.querySelectorAll("h1, h2, h3, h4, h5, h6")]
@@ -41,7 +44,7 @@ def check(page: Page) -> None:
     assert len(result["passes"]) > 20
     levels: list[int] = page.evaluate(HEADINGS)
     assert levels.count(1) == 1
-    assert all(below <= above + 1 for above, below in zip(levels, levels[1:], strict=False)), levels
+    assert all(below <= above + 1 for above, below in pairwise(levels)), levels
     width = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
     assert width[0] <= width[1]
 

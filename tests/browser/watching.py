@@ -19,7 +19,7 @@ class Watched:
         self._requests: list[Request] = []
         page.on("console", self._note)
         page.on("pageerror", lambda error: self._errors.append(f"uncaught: {error}"))
-        page.on("request", lambda request: self._requests.append(request))  # Playwright takes no built-in functions
+        page.on("request", lambda request: self._requests.append(request))  # noqa: PLW0108 - Playwright takes no built-in one
 
     def _note(self, message: ConsoleMessage) -> None:
         is_expected = self._shop.was_killed and message.text.startswith(LOST)

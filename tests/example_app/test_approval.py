@@ -22,7 +22,7 @@ OUTCOME = """query ($id: ID!) {
 PLACE_ONCE = """mutation ($key: String!, $cents: Int! = 450) {
   placeOrder(customerId: "alice", item: "Tea", totalCents: $cents, requestKey: $key) { id }
 }"""
-TRIGGER_WITH_TOKEN = """mutation ($order: String!) {
+TRIGGER_FOR_HOLDER = """mutation ($order: String!) {
   triggerOrderProcessing(orderId: $order, customerId: "alice") { workflowRunId runToken }
 }"""
 
@@ -119,7 +119,7 @@ async def test_a_run_token_is_for_one_run(client: GraphQLClient) -> None:
     """Who has it sees that run and may cancel it, but sees no other and can do nothing else."""
     other = await waiting_run(client)
     order = await place_order(client, cents=50_000)
-    started = (await client.run(TRIGGER_WITH_TOKEN, {"order": order}))["triggerOrderProcessing"]
+    started = (await client.run(TRIGGER_FOR_HOLDER, {"order": order}))["triggerOrderProcessing"]
     run_id = started["workflowRunId"]
     await waiting(client, run_id)
     holder = {"Authorization": f"Bearer {started['runToken']}"}

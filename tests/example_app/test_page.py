@@ -1,4 +1,4 @@
-"""The shop's page, as a browser gets it. What it does in one is not tested here."""
+"""The shop's page, as a browser gets it. What it does in one is tested in `tests/browser`."""
 
 import re
 from html.parser import HTMLParser
@@ -89,9 +89,12 @@ def test_its_modules_name_modules_and_elements_that_are_there() -> None:
     ids = {attributes.get("id") for _, attributes in Tags((STATIC / "index.html").read_text()).found}
     for name, text in modules.items():
         for imported, source in re.findall(r"import \{([^}]*)\} from \"\./([^\"]+)\"", text):
-            exported = set(re.findall(r"export (?:async )?(?:function|class|const) (\w+)", modules[source]))
+            exported = set(re.findall(r"export (?:async )?(?:function\*?|class|const) (\w+)", modules[source]))
             assert set(re.findall(r"\w+", imported)) <= exported, name
-        assert set(re.findall(r"getElementById\(\"([^\"]+)\"\)", text)) <= ids, name
+        named = set(re.findall(r"getElementById\(\"([^\"]+)\"\)", text))
+        for prefix in re.findall(r"const part = .*getElementById\(`([^$]+)\$", text):
+            named |= {prefix + part for part in re.findall(r"\bpart\(\"([^\"]+)\"\)", text)}
+        assert named <= ids, name
         assert "innerHTML" not in text
 
 

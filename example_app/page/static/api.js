@@ -1,6 +1,6 @@
 // The only module that speaks to the server: operations by POST, and subscriptions as server-sent events, which take
-// the caller's token in a header, as WebSockets in browsers do not.
-// https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md#distinct-connections-mode
+// the caller's token in a header, as WebSockets in browsers do not. The protocol is GraphQL over Server-Sent Events, in
+// its distinct connections mode.
 
 import { eventsOf } from "./events.js";
 

@@ -1,4 +1,4 @@
-// Server-sent events out of a stream of bytes: https://html.spec.whatwg.org/multipage/server-sent-events.html
+// Server-sent events out of a stream of bytes, as the HTML standard has them (section 9.2).
 
 /**
  * The events of a stream, one after another; a comment, which keeps the connection alive, is one without a name.

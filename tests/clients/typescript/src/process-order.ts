@@ -1,5 +1,5 @@
 import { graphql } from "./gql/index.js";
-import type { TypedDocumentString } from "./gql/graphql.js";
+import { sender } from "./send.js";
 
 const PLACE = graphql(`
   mutation Place($customerId: String!, $item: String!, $totalCents: Int!) {
@@ -24,17 +24,7 @@ const RUN = graphql(`
 
 /** Place an order, wait until it is processed, and say what it cost. */
 export async function processOrder(endpoint: string, token: string): Promise<string> {
-  async function send<Data, Variables>(query: TypedDocumentString<Data, Variables>, variables: Variables): Promise<Data> {
-    const response = await fetch(endpoint, {
-      method: "POST",
-      headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
-      body: JSON.stringify({ query, variables }),
-    });
-    const { data, errors } = (await response.json()) as { data?: Data; errors?: { message: string }[] };
-    if (!data || errors) throw new Error(errors?.map((error) => error.message).join("; "));
-    return data;
-  }
-
+  const send = sender(endpoint, token);
   const { placeOrder } = await send(PLACE, { customerId: "alice", item: "A pound of tea", totalCents: 450 });
   const { triggerOrderProcessing } = await send(PROCESS, { orderId: placeOrder.id, customerId: "alice" });
   const id = triggerOrderProcessing.workflowRunId;
