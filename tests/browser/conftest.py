@@ -1,4 +1,4 @@
-"""The shop in a process of its own, and Chromium; for `make test-browser`, as a plain `pytest` is to need no browser."""
+"""The shop in a process of its own, and Chromium; for `make test-browser`, as a plain `pytest` needs no browser."""
 
 import os
 import shutil

@@ -119,7 +119,7 @@ def test_the_keyboard_is_enough(shop: Shop, open_page: OpenPage) -> None:
     reach(page, "Approve order-")
     page.keyboard.press("Enter")
     expect_run(page, "success")
-    expect(approvals(page).get_by_role("heading")).to_be_focused()
+    expect(approvals(page).get_by_role("heading", level=2)).to_be_focused()
 
 
 def reach(page: Page, name: str) -> None:
@@ -136,7 +136,7 @@ def reach(page: Page, name: str) -> None:
 
 
 def test_changes_are_read_out(shop: Shop, open_page: OpenPage) -> None:
-    """What happens to the run that is shown is said in a polite live region, in words; nothing is said at first."""
+    """What happens to the run that is shown is said in a polite live region, in words."""
     shop.start()
     page = open_page()
     page.evaluate(KEEP_WHAT_IS_SAID)

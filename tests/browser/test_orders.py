@@ -55,7 +55,7 @@ def test_a_large_order_goes_on_when_a_manager_approves(shop: Shop, open_page: Op
     expect_job(page, "approval", "success")
     expect(run_section(page)).to_contain_text("A manager approved the order. “Ride safely.”")
     expect(approvals(manager)).to_contain_text("Nothing waits for you.")
-    expect(approvals(manager).get_by_role("heading")).to_be_focused()
+    expect(approvals(manager).get_by_role("heading", level=2)).to_be_focused()
     expect_run(manager, "success")
 
 

@@ -41,5 +41,5 @@ export function status(name) {
 
 /** The end of an ID, which tells one from another; the whole of it where the pointer is. */
 export function shortId(id) {
-  return element("code", { title: id }, `…${id.slice(-8)}`);
+  return element("code", { title: id }, id.length > 10 ? `…${id.slice(-8)}` : id);
 }

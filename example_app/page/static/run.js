@@ -34,6 +34,7 @@ export function showRun(id, changed) {
     connected: () => answered(WHO),
     received(state, changes) {
       const hasChanged = shown?.run.status !== state.run.status;
+      announce(shown === null ? inWords([statusOf(state.run)]) : inWords(changes));
       shown = state;
       say(part("problem"), "");
       part("content").hidden = false;
@@ -41,7 +42,6 @@ export function showRun(id, changed) {
       showFacts(state.run);
       showActions(state.run, () => following.goOn());
       chart.show(state);
-      say(part("announcer"), inWords(changes));
       if (hasChanged) changed();
     },
     failed(error) {
@@ -64,6 +64,15 @@ export function showRun(id, changed) {
       forgotten(WHO);
     },
   };
+}
+
+function statusOf({ status: its }) {
+  return { __typename: "WorkflowRunStatusChange", status: its };
+}
+
+/** Say it to who can't see it; what was said before stays, for who has not heard it yet. */
+function announce(text) {
+  if (text) say(part("announcer"), text);
 }
 
 function clear(text) {
