@@ -6,12 +6,20 @@ import secrets
 import time
 
 from pydantic import BaseModel, Field
+from sqlalchemy.exc import IntegrityError
 
 from example_app.auth import auth, run_tokens
 from example_app.database import SHOP, CustomerRow, OrderRow, RequestRow
 from example_app.models import Order
 from example_app.workflows.order_processing import OrderProcessing, order_processing
-from gqlplugin import IdempotencyKeyReusedError, NotFoundError, ResolverContext, create_resolver, get_db
+from gqlplugin import (
+    FailedPreconditionError,
+    IdempotencyKeyReusedError,
+    NotFoundError,
+    ResolverContext,
+    create_resolver,
+    get_db,
+)
 
 
 class PlaceOrder(BaseModel):
@@ -47,6 +55,7 @@ async def place_order(ctx: ResolverContext[PlaceOrderOnce]) -> Order:
 
     Raises:
         NotFoundError: There is no such customer, or the order was cancelled since.
+        FailedPreconditionError: The same request was answered at this moment.
         IdempotencyKeyReusedError: The request has placed another order.
     """
     key = ctx.input.request_key
@@ -56,8 +65,11 @@ async def place_order(ctx: ResolverContext[PlaceOrderOnce]) -> Order:
     earlier = await db.get(RequestRow, (ctx.user.id, key))
     if earlier is None:
         order = await new_order(ctx.input)
-        # of two at the same time, one is refused at its commit, and keeps nothing
         db.add(RequestRow(caller_id=ctx.user.id, key=key, order_id=order.id))
+        try:
+            await db.flush()
+        except IntegrityError:
+            raise FailedPreconditionError("This request came twice at the same time: ask once more.") from None
         return Order.model_validate(order)
     placed = await db.get(OrderRow, earlier.order_id)
     if placed is None:

@@ -1,5 +1,7 @@
 """Large orders wait for a manager; customers cancel and resume their runs, and hand on who may follow one."""
 
+import asyncio
+
 import pytest
 
 from example_app.settings import Settings
@@ -113,6 +115,15 @@ async def test_a_request_places_one_order(client: GraphQLClient) -> None:
     await client.run("mutation ($id: String!) { cancelOrder(orderId: $id) { id } }", {"id": first["id"]})
     assert (await client.execute(PLACE_ONCE, {"key": "1"})).codes == ["NOT_FOUND"]
     assert len((await client.run("{ orders { id } }"))["orders"]) == 2
+
+
+async def test_of_the_same_requests_at_once_one_places_the_order(client: GraphQLClient) -> None:
+    """Each of the others has that order, or is told to ask once more, and then has it."""
+    answers = await asyncio.gather(*(client.execute(PLACE_ONCE, {"key": "1"}) for _ in range(8)))
+    assert {code for answer in answers for code in answer.codes} <= {"FAILED_PRECONDITION"}
+    again = (await client.run(PLACE_ONCE, {"key": "1"}))["placeOrder"]
+    assert {answer.data["placeOrder"]["id"] for answer in answers if not answer.codes} == {again["id"]}
+    assert len((await client.run("{ orders { id } }"))["orders"]) == 1
 
 
 async def test_a_run_token_is_for_one_run(client: GraphQLClient) -> None:
