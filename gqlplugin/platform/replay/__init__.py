@@ -5,7 +5,8 @@ third thing that it triggered. What is recorded as finished at a place answers f
 outcome is durable before the caller goes on.
 """
 
-from gqlplugin.platform.replay.active_job import MAX_DEPTH, MAX_LOG_BYTES, ActiveJob
+from gqlplugin.platform.replay.active_job import MAX_DEPTH, ActiveJob
+from gqlplugin.platform.replay.notes import MAX_LOG_BYTES
 from gqlplugin.platform.replay.recorder import Recorder, RunInterrupted, RunParked
 from gqlplugin.platform.replay.run import MAIN, Replay
 

@@ -23,6 +23,7 @@ from gqlplugin.execution import ExecutionError, JobExecution, JobStatus, Progres
 from gqlplugin.identity import AuthInvoker
 from gqlplugin.platform.base import Definitions, JobRuntime, RunnableJob, current_job
 from gqlplugin.platform.record import effect_name, started_name, wait_name
+from gqlplugin.platform.replay.notes import Notes
 from gqlplugin.platform.replay.recorder import RunInterrupted, RunParked
 from gqlplugin.scope import Scope, enter_scope
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 MAX_DEPTH = 10
-MAX_LOG_BYTES = 64 * 1024
 
 _TURNS_TO_REACT = 10
 
@@ -40,11 +40,7 @@ _logger = logging.getLogger("gqlplugin.jobs")
 
 
 class ActiveJob(JobRuntime):
-    """A job while its body runs; what `JobContext` and `job.trigger()` talk to.
-
-    A body that runs again only to get to where it was goes on with the log it has: as many lines as that holds are
-    taken for the same ones, and not added again.
-    """
+    """A job while its body runs; what `JobContext` and `job.trigger()` talk to."""
 
     def __init__(self, replay: Replay, job: RunnableJob, place: str, arg: str, caller: ActiveJob | None = None) -> None:
         self.replay = replay
@@ -57,23 +53,10 @@ class ActiveJob(JobRuntime):
         self._triggered = 0
         self._ended = False
         self._has_failure = False
-        self._logs: list[str] = []
-        self._log_room = MAX_LOG_BYTES
-        self._lines_known = 0
-        self._progress: Progress | None = None
         self._scope = Scope()
         begun = replay.begun(place)
-        if begun is None:
-            self.started_at = datetime.now(UTC)
-        else:
-            self._go_on_with(begun)
-
-    def _go_on_with(self, begun: JobExecution) -> None:
-        self.started_at = begun.started_at
-        self._logs = list(begun.logs)
-        self._lines_known = len(begun.logs)
-        self._log_room -= sum(_size_of(line) for line in begun.logs)
-        self._progress = begun.progress
+        self.started_at = datetime.now(UTC) if begun is None else begun.started_at
+        self._notes = Notes(begun)
 
     @property
     def execution(self) -> WorkflowExecution:
@@ -139,8 +122,8 @@ class ActiveJob(JobRuntime):
             input=self.arg,
             result=result,
             error=error,
-            logs=tuple(self._logs),
-            progress=self._progress,
+            logs=tuple(self._notes.lines),
+            progress=self._notes.progress,
             started_at=self.started_at,
             finished_at=datetime.now(UTC) if status.is_final else None,
         )
@@ -270,21 +253,13 @@ class ActiveJob(JobRuntime):
         return await self.replay.recorder.run_sync(call)
 
     def log(self, line: str) -> None:
-        if self._lines_known > 0:
-            self._lines_known -= 1
-            return
-        if self._log_room <= 0 or self._ended:
-            return
-        self._log_room -= _size_of(line)
-        if self._log_room <= 0:
-            line = f"(the log is full: {MAX_LOG_BYTES} bytes)"
-        self._logs.append(line)
-        self.replay.recorder.note(self)
+        if not self._ended and self._notes.add(line):
+            self.replay.recorder.note(self)
 
     def progress(self, fraction: float, message: str | None) -> None:
         if self._ended:
             return
-        self._progress = Progress(fraction, message)
+        self._notes.progress = Progress(fraction, message)
         self.replay.recorder.note(self)
 
     def _check_depth(self, name: str) -> None:
@@ -320,10 +295,6 @@ class ActiveJob(JobRuntime):
             return ExecutionError(error.code, error.message, detail)
         _logger.error("Job %r of run %s failed", self.stacked_name, self.execution.id, exc_info=error)
         return ExecutionError(JobFailedError.code, f"Job {self.stacked_name!r} failed.", detail)
-
-
-def _size_of(line: str) -> int:
-    return len(line.encode(errors="replace")) + 1
 
 
 def _result_of(outcome: JobExecution) -> str:
