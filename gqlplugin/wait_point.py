@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel
@@ -83,23 +85,22 @@ class WaitPoint(Generic[P, R]):
             InvalidInputError: The result doesn't fit.
             PlatformNotBoundError: No platform is bound here.
         """
-        platform = current_binding().platform
+        answer = partial(self._answer, current_binding().platform, run_id, result)
+        runtime = current_job.get()
+        if runtime is None:
+            await answer()
+        else:
+            await runtime.once(f"resolve:{self.name}", json.dumps(run_id), answer)
+
+    async def _answer(self, platform: Platform, run_id: str, result: R | Callable[[P], R | Awaitable[R]]) -> None:
         job_id = None
         if callable(result) and not isinstance(result, BaseModel):
             wait = await self._pending(platform, run_id)
             job_id = wait.job_id
-            answer = result(self.payload.load(wait.payload))
-            result = await answer if inspect.isawaitable(answer) else answer
+            made = result(self.payload.load(wait.payload))
+            result = await made if inspect.isawaitable(made) else made
         text = encode(f"The result of wait point {self.name!r}", self.result, result)
-
-        async def answer_it() -> None:
-            await platform.resolve(run_id, self.name, text, job_id=job_id)
-
-        runtime = current_job.get()
-        if runtime is None:
-            await answer_it()
-        else:
-            await runtime.once(f"resolve:{self.name}", run_id, answer_it)
+        await platform.resolve(run_id, self.name, text, job_id=job_id)
 
     async def _pending(self, platform: Platform, run_id: str) -> PendingWait:
         page = await platform.list_waits(WaitFilter(name=self.name, run_id=run_id), first=1)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -273,12 +274,13 @@ async def test_a_waiting_run_is_canceled_at_once_and_can_be_resumed(platform: Pl
     assert runs == ["before", "after"]
 
 
-async def test_a_job_resolves_once(platform: Platform) -> None:
+@pytest.mark.parametrize("made", [Decision(approved=True), _decide], ids=["value", "function"])
+async def test_a_job_resolves_once(platform: Platform, made: Any) -> None:
     """What a job of another run answers is not answered again when that job runs again."""
 
     @create_workflow_job(name="answer")
     async def answer(input: str) -> int:
-        await approval.resolve(input, Decision(approved=True))
+        await approval.resolve(input, made)
         return await Desk.back_office.wait("and then?")
 
     async with executing(platform, asking, workflow_of(answer, "answer-it")):

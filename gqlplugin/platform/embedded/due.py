@@ -112,10 +112,9 @@ def begin_again(connection: sqlite3.Connection, found: DueRun, now: datetime) ->
     if changed.rowcount == 0:
         return None
     if run.status is ExecutionStatus.WAITING:
-        record |= {job.place: _expired(job, now) for job in record.values() if job.status is JobStatus.WAITING}
-        for job in record.values():
-            if job.finished_at == now:
-                put_job(connection, job_row(job))
+        for wait in [job for job in record.values() if job.status is JobStatus.WAITING]:
+            record[wait.place] = _expired(wait, now)
+            put_job(connection, job_row(record[wait.place]))
     elif (main := record.get(MAIN)) is not None and main.status.is_final:
         for place in to_run_again(record.values()):
             connection.execute("DELETE FROM job WHERE run_id = ? AND place = ?", (run.id, place))

@@ -65,8 +65,11 @@ class Replay:
     def cancel(self) -> None:
         """Tell the job that is running to stop: `asyncio.CancelledError` is raised where it waits.
 
-        Before the main job has begun, it does not begin; once it has its outcome, that stands.
+        Before the main job has begun, it does not begin; once it has its outcome, that stands. It is told once, so that
+        it can clean up undisturbed.
         """
+        if self.canceling:
+            return
         self.canceling = True
         if self._task is not None:
             self._task.cancel()

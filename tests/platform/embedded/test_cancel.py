@@ -46,6 +46,36 @@ async def test_a_running_job_is_stopped_from_another_process(tmp_path: Path) -> 
     assert held.stopped == 1
 
 
+async def test_a_job_cleans_up_undisturbed(tmp_path: Path) -> None:
+    """It is told to stop once, whatever other processes write, and whoever cancels it again, meanwhile."""
+    started, cleaning, release, cleaned = (asyncio.Event() for _ in range(4))
+
+    @create_workflow_job(name="tidy")
+    async def tidy() -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaning.set()
+            await release.wait()
+            cleaned.set()
+
+    path = tmp_path / "runs.sqlite"
+    workflow = workflow_of(tidy)
+    async with executing(platform := EmbeddedPlatform(path), workflow), EmbeddedPlatform(path) as other:
+        run_id = await platform.start_workflow("the-workflow", "null", caller=ALICE)
+        await in_status(other, run_id, ExecutionStatus.RUNNING)
+        await other.cancel(run_id)
+        await cleaning.wait()
+        for number in range(3):
+            await (platform, other)[number % 2].cancel(run_id)
+            noticed = await other.start_workflow("the-workflow", "null", caller=ALICE)
+            await in_status(other, noticed, ExecutionStatus.RUNNING)  # the executing process has noticed
+        release.set()
+        assert (await ended(other, run_id)).status is ExecutionStatus.CANCELED
+        assert cleaned.is_set()
+
+
 async def test_a_run_that_was_just_picked_up_stays_canceled(tmp_path: Path) -> None:
     """Canceled while the file still says PENDING, it stays CANCELED whatever its job does then; and can be resumed."""
     path = tmp_path / "runs.sqlite"
