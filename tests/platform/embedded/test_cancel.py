@@ -8,7 +8,7 @@ import pytest
 from gqlplugin.execution import ExecutionStatus
 from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.embedded import EmbeddedPlatform
-from tests.contract.support import ALICE, ended, executing, in_status, output_of, until, workflow_of
+from tests.contract.support import ALICE, echo_workflow, ended, executing, in_status, output_of, until, workflow_of
 
 pytestmark = pytest.mark.anyio
 
@@ -61,19 +61,42 @@ async def test_a_job_cleans_up_undisturbed(tmp_path: Path) -> None:
             cleaned.set()
 
     path = tmp_path / "runs.sqlite"
-    workflow = workflow_of(tidy)
-    async with executing(platform := EmbeddedPlatform(path), workflow), EmbeddedPlatform(path) as other:
+    workflows = workflow_of(tidy), echo_workflow()
+    async with executing(platform := EmbeddedPlatform(path), *workflows), EmbeddedPlatform(path) as other:
         run_id = await platform.start_workflow("the-workflow", "null", caller=ALICE)
         await in_status(other, run_id, ExecutionStatus.RUNNING)
         await other.cancel(run_id)
         await cleaning.wait()
-        for number in range(3):
-            await (platform, other)[number % 2].cancel(run_id)
-            noticed = await other.start_workflow("the-workflow", "null", caller=ALICE)
-            await in_status(other, noticed, ExecutionStatus.RUNNING)  # the executing process has noticed
-        release.set()
+        try:
+            for number in range(3):
+                await (platform, other)[number % 2].cancel(run_id)
+                noticed = await other.start_workflow("echo-it", "1", caller=ALICE)
+                await ended(other, noticed)  # the executing process has noticed
+        finally:
+            release.set()
         assert (await ended(other, run_id)).status is ExecutionStatus.CANCELED
         assert cleaned.is_set()
+
+
+async def test_a_cancel_right_after_a_resume_leaves_nothing_going(tmp_path: Path) -> None:
+    """Whatever moment it comes at, the run is CANCELED, and no task of it is left."""
+    held = Held()
+    async with executing(platform := EmbeddedPlatform(tmp_path / "runs.sqlite"), held.workflow):
+        run_id = await platform.start_workflow("the-workflow", "null", caller=ALICE)
+        await platform.cancel(run_id)
+        for turns in range(20):
+            assert (await ended(platform, run_id)).status is ExecutionStatus.CANCELED
+            await platform.resume(run_id)
+            for _ in range(turns):
+                await asyncio.sleep(turns % 3 / 10_000)
+            await platform.cancel(run_id)
+            assert (await ended(platform, run_id)).status is ExecutionStatus.CANCELED
+
+            async def is_let_go() -> bool:
+                assert platform._worker is not None
+                return not platform._worker.is_active(run_id)
+
+            await until(is_let_go)
 
 
 async def test_a_run_that_was_just_picked_up_stays_canceled(tmp_path: Path) -> None:
