@@ -1,6 +1,7 @@
 """Canceling from another process than the one that executes, which another platform on the same file stands for."""
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -129,7 +130,7 @@ async def test_without_a_process_that_executes_what_was_left_running_is_ended_by
     held = Held()
     path = tmp_path / "runs.sqlite"
     async with EmbeddedPlatform(path) as other:
-        async with executing(platform := EmbeddedPlatform(path), held.workflow):
+        async with executing(platform := EmbeddedPlatform(path, shutdown_grace=timedelta(0)), held.workflow):
             run_id = await platform.start_workflow("the-workflow", "null", caller=ALICE)
             await in_status(other, run_id, ExecutionStatus.RUNNING)
         assert (await other.get_execution(run_id)).status is ExecutionStatus.RUNNING
