@@ -97,7 +97,7 @@ class Worker:
         await self._runner.start()
         self._running = True
         self._journal.on_foreign_commit = self._notice
-        self.heed_cancels()  # those that came while it began
+        await self._heed_cancels()  # those that came while it began
         self._spawn(keep_tidy(self._journal.writer, self._retention))
         if self.definitions.schedules:
             self._spawn(self.scheduler.run())
