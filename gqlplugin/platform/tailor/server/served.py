@@ -72,8 +72,13 @@ class Writes:
         """The call's result."""
         task = asyncio.ensure_future(call)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._finished)
         return await asyncio.shield(task)
+
+    def _finished(self, task: asyncio.Future[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # so that asyncio does not warn of it when nobody waits any more
 
     async def wait(self) -> None:
         """Until none is under way."""
