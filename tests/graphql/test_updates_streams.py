@@ -16,11 +16,12 @@ from gqlplugin.asgi import create_asgi
 from gqlplugin.errors import UnauthenticatedError
 from gqlplugin.execution import ExecutionStatus
 from gqlplugin.graphql.schema import create_schema
-from gqlplugin.graphql.streams import wants_stream
+from gqlplugin.graphql.streams import ServerStop, wants_stream
 from gqlplugin.identity import User
 from gqlplugin.platform.base import current_binding
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.testing import MemoryPlatform
+from tests.abandoned import Failing, nothing_reported
 from tests.contract.support import in_status
 from tests.graphql.live import (
     PATIENCE_SECONDS,
@@ -243,3 +244,18 @@ async def test_a_server_that_is_told_to_end_does_so_at_once(tmp_path: Path) -> N
                 process.kill()
                 await process.wait()
         assert (await in_status(platform, run_id, ExecutionStatus.PENDING)).id == run_id
+
+
+async def test_a_stream_that_fails_as_its_client_leaves_is_not_reported() -> None:
+    """Nobody is left to be told."""
+    failing = Failing()
+
+    async def chunks() -> AsyncIterator[str]:
+        yield "begun"
+        await failing()
+
+    with nothing_reported():
+        stream = ServerStop().until(chunks())
+        await anext(stream)
+        await failing.fail_while_cancelling(asyncio.ensure_future(anext(stream)))
+        del stream
