@@ -21,7 +21,7 @@ from gqlplugin.platform.embedded import EmbeddedPlatform
 from tests.cli import shop
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 OURS = ("GQLPLUGIN_", "TAILOR_", "PLATFORM_", "XDG_", "NO_COLOR", "FORCE_COLOR", "GITHUB_ACTIONS", "COLUMNS", "LINES")
 APP = ("-A", "tests.cli.shop:app")
 ORDER = '{"order_id": "1", "total": 5}'

@@ -96,13 +96,13 @@ async def test_a_cancel_outlives_the_process_that_was_about_to_heed_it(
 
 
 async def _witnessed(directory: Path, word: str) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while word not in {job for _, job, _ in executed_in(directory)}:  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.01)
 
 
 async def _in_status(platform: EmbeddedPlatform, run_id: str, status: ExecutionStatus) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while (await platform.get_execution(run_id)).status is not status:  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.01)
 

@@ -59,7 +59,7 @@ def app_of(database: Database, *jobs: WorkflowJob[Any, Any]) -> App:
 
 async def ended(platform: Platform, run_id: str) -> WorkflowExecution:
     """A run once it has ended."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async for run in platform.watch(run_id):
             last = run
     return last
@@ -226,7 +226,7 @@ async def test_a_job_that_is_cancelled_gives_its_connection_back(database_url: s
     async with running(database, unused):
         async with app_platform, app_platform.execute(app_of(database, wait_for_ever)):
             await app_platform.start_workflow("wait-for-ever", "null", caller=User())
-            await asyncio.wait_for(reached.wait(), 10)
+            await asyncio.wait_for(reached.wait(), 60)
         engine = database._engine()
         assert "Current Checked out connections: 0" in engine.pool.status() or " 0 checked out" in engine.pool.status()
         assert await ids(database) == []

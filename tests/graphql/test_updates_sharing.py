@@ -213,7 +213,7 @@ def told(run: WorkflowExecution, jobs: Sequence[JobExecution], news: News) -> tu
 async def lagging() -> AsyncIterator[tuple[LaggingPlatform, Followers[Any], Platform]]:
     platform = LaggingPlatform(run_of(RUNNING), [job_of("0", JobStatus.RUNNING, 1)])
     yield platform, Followers(told), cast(Platform, platform)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while platform.watches:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.001)
 

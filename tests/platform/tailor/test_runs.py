@@ -201,7 +201,7 @@ async def test_many_runs_are_asked_for_a_few_at_once(fake: FakeTailor) -> None:
 
     fake.app.router.routes.clear()
     fake.app.add_route("/tailor.v1.OperatorService/{method}", counted, methods=["POST"])
-    async with fake.platform() as platform, asyncio.timeout(5):
+    async with fake.platform() as platform, asyncio.timeout(60):
         asyncio.get_running_loop().call_later(0.1, released.set)  # by then all that will come at once have come
         found = await platform.get_jobs(ids)
     assert list(found) == ids

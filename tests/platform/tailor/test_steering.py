@@ -293,7 +293,7 @@ async def test_canceled_runs_are_listed_by_their_status(fake: FakeTailor) -> Non
 async def test_closing_ends_a_cancel_that_waits(ours: FakeTailor) -> None:
     """A call under way when the platform is closed does not hang, and may have been done."""
     ours.slow["CancelWorkflowExecution"] = asyncio.Event()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         async with ours.platform() as platform:
             call = asyncio.create_task(platform.cancel(RUN))
             while not ours.calls("CancelWorkflowExecution"):  # noqa: ASYNC110 - the fake has no event for it
