@@ -1,8 +1,6 @@
 """What an operation may cost, and that refusing one costs little."""
 
-import sys
 from collections.abc import Iterator
-from types import FrameType
 
 import pytest
 import strawberry
@@ -11,12 +9,11 @@ from graphql import get_introspection_query, parse
 from gqlplugin.graphql.extension import WorkflowExtension
 from gqlplugin.graphql.limits import Limits, find_exceeded
 from gqlplugin.graphql.schema import create_schema
+from tests.calls import at_most_calls
 from tests.graphql.conftest import Shop
 from tests.graphql.shop import define_shop
 
 pytestmark = pytest.mark.anyio
-
-MOST_CALLS = 1_000_000
 
 
 def exceeded(query: str, limits: Limits) -> list[str]:
@@ -35,20 +32,9 @@ def doubling(levels: int, *, aliased: bool) -> str:
 
 @pytest.fixture
 def few_calls() -> Iterator[None]:
-    """Refusing costs few calls of functions, in practice half of these: a clock would measure the machine as well."""
-    calls, before = 0, sys.getprofile()
-
-    def count(frame: FrameType, event: str, arg: object) -> None:
-        nonlocal calls
-        calls += event in ("call", "c_call")
-        if calls > MOST_CALLS:
-            pytest.fail(f"more than {MOST_CALLS} calls")
-
-    sys.setprofile(count)
-    try:
+    """Refusing costs little: half of this in practice."""
+    with at_most_calls(1_000_000):
         yield
-    finally:
-        sys.setprofile(before)
 
 
 @pytest.mark.parametrize(
