@@ -270,7 +270,7 @@ def by_the_rule(minutes: set[int], hours: set[int], *, once: bool, zone: ZoneInf
     return times
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(fields(0, 59), fields(0, 23), st.sampled_from([(zone, day) for zone in CHANGES for day in CHANGES[zone]]))
 def test_every_expression_follows_the_rule(
     minute: tuple[str, set[int]], hour: tuple[str, set[int]], night: tuple[str, str]
@@ -284,7 +284,7 @@ def test_every_expression_follows_the_rule(
     assert between(schedule, start - timedelta(seconds=1), end) == expected
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.sampled_from(["* * * * *", "*/7 1-3 * * *", "30 2 * * *", "0 */5 * * *", "0 0 29 2 *", "15 0 * * SUN"]),
     st.sampled_from(ZONES),
@@ -377,7 +377,7 @@ def test_ten_years_of_downtime_take_no_time(
     assert due.next_at > now
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from([EVERY_MINUTE, "*/20 1-2 * * *", "30 2 * * *", "0 */6 * * *", "0 0 1 * *", "*/10 0 * * SUN"]),
     st.sampled_from(ZONES),

@@ -247,7 +247,7 @@ async def test_a_websocket_ends_with_its_token(ticking: strawberry.Schema, caplo
     ended.clear()
 
     def authenticate(request: AuthRequest) -> Authenticated:
-        return Authenticated(User("ann", "user"), datetime.now(UTC) + timedelta(seconds=0.3))
+        return Authenticated(User("ann", "user"), datetime.now(UTC) + timedelta(seconds=3))
 
     async with connected(shop(schema=ticking, authenticate=authenticate)) as one:
         await one.init()
@@ -266,7 +266,7 @@ async def test_a_stream_over_http_ends_with_its_token(
     ended.clear()
 
     def authenticate(request: AuthRequest) -> Authenticated:
-        return Authenticated(User("ann", "user"), datetime.now(UTC) + timedelta(seconds=0.3))
+        return Authenticated(User("ann", "user"), datetime.now(UTC) + timedelta(seconds=3))
 
     async with (
         serving(shop(schema=ticking, authenticate=authenticate)) as port,

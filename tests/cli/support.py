@@ -49,6 +49,14 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT), "SHOP_GATES": str(folder), "HOME": str(folder), "TERM": "xterm", **more}
 
 
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def run_command(
     folder: Path, *args: str, stdin: str | None = None, **variables: str
 ) -> subprocess.CompletedProcess[str]:

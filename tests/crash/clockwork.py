@@ -46,7 +46,7 @@ class Clockwork:
     def wait_until_open(self) -> bool:
         """Wait until it has opened the journal; False when it has died."""
         if self._is_open is None:
-            assert self.connection.poll(30)
+            assert self.connection.poll(60)
             try:
                 self._is_open = self.connection.recv_bytes() == b"open"
             except (EOFError, ConnectionResetError):
@@ -66,7 +66,7 @@ class Clockwork:
     def stop(self) -> int | None:
         """Let the process end by itself; how it ended."""
         self.connection.send_bytes(b"end")
-        self.process.join(30)
+        self.process.join(60)
         return self.process.exitcode
 
     def close(self) -> None:

@@ -135,7 +135,7 @@ async def test_a_request_that_is_refused_is_no_stream(url: str) -> None:
     async with streamed(url, SUBSCRIPTION, {"id": "x"}, **{"x-refused": "1"}) as response:
         assert response.status_code == 401
         assert (await response.aread()).startswith(b'{"errors":')
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=PATIENCE_SECONDS) as http:
         accept = {"accept": "text/event-stream"}
         assert (await http.get(url, params={"query": "subscription { who }"}, headers=accept)).status_code == 405
         assert (await http.post(url, content=b"x", headers=accept)).status_code == 415
@@ -143,7 +143,7 @@ async def test_a_request_that_is_refused_is_no_stream(url: str) -> None:
 
 async def test_a_subscription_without_a_stream_is_refused(url: str) -> None:
     """Plain JSON can't carry one."""
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=PATIENCE_SECONDS) as http:
         response = await http.post(url, json={"query": "subscription { who }"})
     assert response.status_code == 400
     assert response.json()["errors"][0]["extensions"]["code"] == "BAD_REQUEST"

@@ -43,7 +43,7 @@ async def _served(platform: MemoryPlatform, http: Literal["httptools", "h11"]) -
     try:
         async with asyncio.timeout(60):
             port = await server.port
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             yield client
     finally:
         server.should_exit = True

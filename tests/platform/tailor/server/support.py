@@ -207,6 +207,7 @@ async def http_client(port: int, token: str = TOKEN, *, http2: bool = False) -> 
         http1=not http2,
         http2=http2,
         trust_env=False,
+        timeout=PATIENCE_SECONDS,
         verify=TLS,
     ) as http:
         yield http
