@@ -78,7 +78,8 @@ def test_a_second_interrupt_ends_it_at_once(
         process.process.send_signal(signal.SIGINT)
         process.says(ending)
         process.process.send_signal(signal.SIGINT)
-        assert process.process.wait(5) == 130
+        assert process.ended() == 130
+    assert "were stopped after" not in process.err
     assert "Traceback" not in process.err
 
 

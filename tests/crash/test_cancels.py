@@ -122,7 +122,7 @@ async def _cancel(platform: EmbeddedPlatform, run_id: str) -> bool:
 
 
 async def _all_ended(platform: EmbeddedPlatform) -> dict[str, WorkflowExecution]:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while True:
         page = await platform.list_executions(ExecutionFilter(), first=1000)
         if all(run.status.is_final for run in page.executions):

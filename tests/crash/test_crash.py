@@ -71,6 +71,8 @@ class Harness:
         """Serve for a random time, or until a random acknowledgement, and be killed in whatever it does."""
         if standby is not None:
             standby.wait_until_open()
+        if self.dice.random() < 0.75:  # the others may die before they have opened anything
+            server.wait_until_open()
         self._serve_a_while(server)
         if standby is not None:
             standby.pause()

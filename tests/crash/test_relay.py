@@ -56,7 +56,7 @@ class Harness:
         writer = self._writer()
         relays = [self._relay()]
         try:
-            for _ in range(KILLS):
+            while self.kills < KILLS or not (any(self.started_and_not_deleted) or self.kills > 5 * KILLS):
                 relays.append(self._relay())
                 relays[-1].wait_until_ready()
                 time.sleep(self.dice.uniform(0, LONGEST_LIFE_SECONDS))
