@@ -185,7 +185,7 @@ async def test_request_that_is_cancelled_does_not_wait_for_its_thread() -> None:
     @create_resolver(name="block", operation="query")
     def block(ctx: ResolverContext[None]) -> int:
         started.set()
-        release.wait(10)
+        release.wait(120)
         return 1
 
     schema = schema_of(block)
