@@ -116,9 +116,8 @@ class Runner:
             if run_id in self._active:
                 self._active[run_id][1].cancel()
         ending = Counter(set(run_ids) - self._active.keys())
-        self._ending += (
-            ending  # not to be picked up, as what is read of them until they have ended says that they are due
-        )
+        # not to be picked up, as what is read of them until they have ended says that they are due
+        self._ending += ending
         try:
             await self._writer.call(partial(settle_cancels, active=set(self._active), now=datetime.now(UTC)))
         finally:
