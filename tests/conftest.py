@@ -2,6 +2,10 @@
 
 import pytest
 
+from tests.temporal_server import temporal_address
+
+__all__ = ["anyio_backend", "temporal_address"]
+
 
 @pytest.fixture
 def anyio_backend() -> str:
