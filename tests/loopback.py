@@ -1,9 +1,10 @@
 """A platform server on a port of this machine, for tests of what talks to one."""
 
 import asyncio
+import random
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from starlette.types import ASGIApp
@@ -15,10 +16,11 @@ WORKSPACE = "11111111-2222-4333-8444-555555555555"
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    """A port that nobody listens on now, and that the system gives to nobody by itself."""
+    while True:
+        port = random.randrange(10_000, 32_000)  # noqa: S311 - below those that Linux and macOS give out
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 @asynccontextmanager

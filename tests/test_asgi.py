@@ -34,7 +34,7 @@ PLACE = 'mutation { placeOrder(orderId: "1") { runId } }'
 
 async def finished(platform: MemoryPlatform, run_id: str) -> WorkflowExecution:
     """The run once it has ended."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         return [run async for run in platform.watch(run_id)][-1]
 
 

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.anyio
 
 OK = b"HTTP/1.1 204 No Content\r\n\r\n"
 LOOPBACK = [ip_network("127.0.0.1/32")]
-PATIENCE = timedelta(seconds=10)
+PATIENCE = timedelta(seconds=60)
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

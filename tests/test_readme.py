@@ -106,7 +106,7 @@ async def test_the_app_runs_on_a_platform_server(modules: Path, monkeypatch: pyt
         monkeypatch.setenv("TAILOR_PLATFORM_WORKSPACE_ID", WORKSPACE)
         tailored = importlib.import_module("tailored")
         mutation, query = _blocks("graphql")
-        async with serve(tailored.asgi) as client, asyncio.timeout(20):
+        async with serve(tailored.asgi) as client, asyncio.timeout(60):
             run_id = (await client.run(mutation))["triggerOrderProcessing"]["workflowRunId"]
             run = (await client.run(query, {"id": run_id}))["workflowRun"]
             while run["status"] != "SUCCESS":
@@ -229,7 +229,7 @@ async def test_the_careful_shop_waits_for_an_answer(modules: Path) -> None:
         )
         run_id = data["placeCarefully"]["workflowRunId"]
         waiting: list[dict[str, Any]] = []
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not waiting:
                 waits = await client.run("{ pendingWaitPoints { edges { node { runId name payload } } } }")
                 waiting = waits["pendingWaitPoints"]["edges"]
@@ -237,7 +237,7 @@ async def test_the_careful_shop_waits_for_an_answer(modules: Path) -> None:
         assert waiting == [{"node": {"runId": run_id, "name": "approval", "payload": payload}}]
         await client.run("mutation ($id: ID!) { resolveApproval(runId: $id, result: true) { id } }", {"id": run_id})
         query = "query ($id: ID!) { workflowRun(id: $id) { status ... on CarefulOrderRun { output } } }"
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (run := (await client.run(query, {"id": run_id}))["workflowRun"])["status"] != "SUCCESS":
                 assert run["status"] in ("WAITING", "PENDING_RESUME", "RUNNING")
         assert run["output"] == "shipped"

@@ -1,7 +1,6 @@
 """Cron expressions in timezones: what is refused, and when the others fire."""
 
 import re
-import time
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -14,6 +13,7 @@ from gqlplugin.errors import DefinitionError
 from gqlplugin.executor import schedule_trigger
 from gqlplugin.schedule import MOST_MISSED, MissedPolicy, Schedule, scheduled_arg
 from gqlplugin.source import Source
+from tests.calls import at_most_calls
 
 SOURCE = Source("app.py", 3)
 
@@ -71,10 +71,8 @@ def on_wall(schedule: Schedule, start: str, end: str) -> list[str]:
 )
 def test_an_expression_that_can_not_fire_is_refused(cron: str, words: list[str]) -> None:
     """A malformed expression, or one that never comes true, is refused at once, with what to write and where it is."""
-    began = time.monotonic()
-    with pytest.raises(DefinitionError) as caught:
+    with pytest.raises(DefinitionError) as caught, at_most_calls(50_000):
         parse(cron)
-    assert time.monotonic() - began < 0.5
     for word in (*words, f"cron={cron!r}", "app.py:3"):
         assert word in str(caught.value)
 
@@ -272,7 +270,7 @@ def by_the_rule(minutes: set[int], hours: set[int], *, once: bool, zone: ZoneInf
     return times
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(fields(0, 59), fields(0, 23), st.sampled_from([(zone, day) for zone in CHANGES for day in CHANGES[zone]]))
 def test_every_expression_follows_the_rule(
     minute: tuple[str, set[int]], hour: tuple[str, set[int]], night: tuple[str, str]
@@ -286,7 +284,7 @@ def test_every_expression_follows_the_rule(
     assert between(schedule, start - timedelta(seconds=1), end) == expected
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.sampled_from(["* * * * *", "*/7 1-3 * * *", "30 2 * * *", "0 */5 * * *", "0 0 29 2 *", "15 0 * * SUN"]),
     st.sampled_from(ZONES),
@@ -371,16 +369,15 @@ def test_ten_years_of_downtime_take_no_time(
     next_at = schedule.after(NOON)
     assert next_at is not None
     now = utc("2036-11-22T12:00:30")
-    began = time.monotonic()
-    due = schedule.due(next_at, now)
-    assert time.monotonic() - began < (1.0 if missed == "all" else 0.2)
+    with at_most_calls(1_000_000 if missed == "all" else 100_000):
+        due = schedule.due(next_at, now)
     assert len(due.times) == fired
     assert last is None or due.times[-1] == utc(last)
     assert due.next_at is not None
     assert due.next_at > now
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from([EVERY_MINUTE, "*/20 1-2 * * *", "30 2 * * *", "0 */6 * * *", "0 0 1 * *", "*/10 0 * * SUN"]),
     st.sampled_from(ZONES),

@@ -15,6 +15,7 @@ from anyio import to_thread
 
 from gqlplugin.authentication.keys import Key, KeySetError, fitting, read_key_set
 from gqlplugin.errors import AuthenticationUnavailableError, DefinitionError
+from gqlplugin.tasks import begin, result_of
 
 MAX_BYTES = 256 * 1024
 _TIMEOUT = timedelta(seconds=5)
@@ -55,7 +56,7 @@ class RotatingKeys:
         self._keys: Sequence[Key] = ()
         self._read_at = -float("inf")
         self._tried_at = -float("inf")
-        self._reading: asyncio.Task[None] | None = None
+        self._reading: asyncio.Future[None] | None = None
 
     async def find(self, key_id: str | None, algorithm: str) -> Sequence[Key]:
         """The keys that fit.
@@ -81,9 +82,9 @@ class RotatingKeys:
             if self._clock() - self._tried_at < self._cooldown:
                 return
             self._tried_at = self._clock()
-            self._reading = asyncio.create_task(self._load())
+            self._reading = begin(self._load())
             self._reading.add_done_callback(self._end_reading)
-        await asyncio.shield(self._reading)  # who waits may be cancelled, and others wait for the same
+        await result_of(self._reading)  # who waits may be cancelled, and others wait for the same
 
     async def _load(self) -> None:
         try:
@@ -94,7 +95,7 @@ class RotatingKeys:
         else:
             self._read_at = self._clock()
 
-    def _end_reading(self, _: asyncio.Task[None]) -> None:
+    def _end_reading(self, _: asyncio.Future[None]) -> None:
         self._reading = None
 
 

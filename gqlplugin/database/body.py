@@ -10,6 +10,7 @@ from gqlplugin.database.definition import Database
 from gqlplugin.errors import FailedPreconditionError
 from gqlplugin.platform.base import Definitions, current_job, find_binding
 from gqlplugin.scope import current_scope
+from gqlplugin.tasks import begin, result_of
 
 
 class _BodySession:
@@ -23,7 +24,7 @@ class _BodySession:
 
     async def close(self) -> None:
         # a body that is cancelled once more must not keep its connection
-        await asyncio.shield(asyncio.create_task(self.session.close()))
+        await result_of(begin(self.session.close()))
 
 
 def get_db(name: str) -> AsyncSession:

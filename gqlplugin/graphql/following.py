@@ -13,6 +13,7 @@ from gqlplugin.execution import JobExecution, WorkflowExecution
 from gqlplugin.graphql.changes import News, changes_since, first_look
 from gqlplugin.graphql.seen import Seen
 from gqlplugin.platform.base import Platform
+from gqlplugin.tasks import begin
 
 V = TypeVar("V")
 V_co = TypeVar("V_co", covariant=True)
@@ -173,7 +174,7 @@ class _Hub(Generic[V]):
 
     async def _next_of(self, runs: AsyncIterator[WorkflowExecution]) -> WorkflowExecution | None:
         """What a watch says next; None when it says no more, or is to begin anew."""
-        said = asyncio.ensure_future(anext(runs, None))
+        said = begin(anext(runs, None))
         anew = asyncio.ensure_future(self._anew.wait())
         try:
             await asyncio.wait([said, anew], return_when=asyncio.FIRST_COMPLETED)

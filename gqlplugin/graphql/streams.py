@@ -20,6 +20,7 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.types import Subscr
 
 from gqlplugin.graphql.http import GRAPHQL_RESPONSE, JSON
 from gqlplugin.graphql.limits import LIMIT_EXCEEDED
+from gqlplugin.tasks import begin
 
 EVENT_STREAM = "text/event-stream"
 _POLL_SECONDS = 0.1
@@ -53,7 +54,7 @@ class ServerStop:
         stream: Any = chunks  # an async generator, which must not be left half read
         async with self._noticing() as stopped, aclosing(stream):
             while True:
-                chunk: asyncio.Future[Any] = asyncio.ensure_future(anext(stream, None))
+                chunk: asyncio.Future[Any] = begin(anext(stream, None))
                 try:
                     await asyncio.wait([chunk, stopped], return_when=asyncio.FIRST_COMPLETED)
                 finally:

@@ -13,6 +13,7 @@ from strawberry.scalars import JSON
 
 from gqlplugin.execution import ExecutionStatus, JobExecution, JobStatus, WorkflowExecution
 from gqlplugin.platform.base import Platform
+from gqlplugin.tasks import begin, result_of
 
 R = TypeVar("R", bound="WorkflowRun")
 
@@ -69,8 +70,8 @@ class JobsOfPage:
     async def of(self, run_id: str) -> Sequence[WorkflowJobRun]:
         """The jobs of one of the runs."""
         if self._reading is None:
-            self._reading = asyncio.ensure_future(self._read())
-        return [job_run(job) for job in (await asyncio.shield(self._reading)).get(run_id, ())]
+            self._reading = begin(self._read())
+        return [job_run(job) for job in (await result_of(self._reading)).get(run_id, ())]
 
     async def _read(self) -> Mapping[str, Sequence[JobExecution]]:
         return await self._platform.get_jobs(self._run_ids)

@@ -93,7 +93,7 @@ async def serving(asgi: ASGIApp) -> AsyncIterator[int]:
         config = uvicorn.Config(asgi, log_config=None, lifespan="on", timeout_graceful_shutdown=5)
         server = _Server(config)
         task = asyncio.create_task(server.serve([listener]))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await server.has_started.wait()
         try:
             yield listener.getsockname()[1]

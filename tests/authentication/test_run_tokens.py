@@ -55,7 +55,7 @@ async def served() -> AsyncIterator[Served]:
             query = 'mutation { placeOrder(orderId: "1") { runId } }'
             answer = await client.execute(query, headers={"x-user": "ann"})
             started.append(answer.data["placeOrder"]["runId"])
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 assert [run async for run in platform.watch(started[-1])]
         yield Served(client, tokens, platform, *started)
 

@@ -14,7 +14,7 @@ RUNS = "{ workflowRuns(first: 50) { edges { node { id workflowName } } } orders 
 
 def test_an_order_is_followed_to_its_end(shop: Shop, open_page: OpenPage) -> None:
     """Its jobs are shown as they run, nested and on an axis of time, till all have succeeded; logs on demand."""
-    shop.start(pace=0.3)
+    shop.start(pace=2)
     page = open_page()
     order(page)
     expect_job(page, "process-order", "suspended")

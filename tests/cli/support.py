@@ -21,7 +21,7 @@ from gqlplugin.platform.embedded import EmbeddedPlatform
 from tests.cli import shop
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 OURS = ("GQLPLUGIN_", "TAILOR_", "PLATFORM_", "XDG_", "NO_COLOR", "FORCE_COLOR", "GITHUB_ACTIONS", "COLUMNS", "LINES")
 APP = ("-A", "tests.cli.shop:app")
 ORDER = '{"order_id": "1", "total": 5}'
@@ -47,6 +47,14 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     )
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return {**kept, "PYTHONPATH": str(ROOT), "SHOP_GATES": str(folder), "HOME": str(folder), "TERM": "xterm", **more}
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def run_command(

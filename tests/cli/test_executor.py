@@ -298,12 +298,13 @@ def test_a_failed_job_is_resumed(gqlplugin: Gqlplugin, local: Options) -> None:
     assert (job["id"], job["status"], job["attempts"]) == (run_id, "FAILED", 1)
 
 
-def test_nobody_runs_the_jobs(gqlplugin: Gqlplugin, tmp_path: Path) -> None:
+def test_nobody_runs_the_jobs(gqlplugin: Gqlplugin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A firing that waits for a worker is durable, and whoever follows it learns why nothing happens."""
+    monkeypatch.setattr("gqlplugin.cli.watching.PENDING_PATIENCE", timedelta(0))
     with worker(tmp_path / "night.sqlite", app):
         pass
     options = (*NIGHT_SHOP, "--database", str(tmp_path / "night.sqlite"))
-    result = gqlplugin("executor", "trigger", "nightly-report", "-W", "--timeout", "2500ms", *options)
+    result = gqlplugin("executor", "trigger", "nightly-report", "-W", "--timeout", "1s", *options)
     assert result.code == 3
     assert "No process runs the jobs of this file." in result.err
     [job] = gqlplugin("executor", "jobs", "nightly-report", "-j", *options).json

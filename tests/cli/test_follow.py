@@ -71,7 +71,7 @@ def test_a_terminal_that_can_not_draw(tmp_path: Path) -> None:
 def test_a_hint_on_a_terminal(tmp_path: Path) -> None:
     """That nothing runs the file's jobs is written above the drawing, once, after two seconds."""
     (tmp_path / "idle.sqlite").touch()
-    words = ("workflow", "start", "ship-order", "-W", "--timeout", "2300ms", *APP, "--database", "idle.sqlite")
+    words = ("workflow", "start", "ship-order", "-W", "--timeout", "5s", *APP, "--database", "idle.sqlite")
     code, written = on_terminal(tmp_path, *words)
     shown = plain(written)
     assert code == 3

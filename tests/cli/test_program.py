@@ -120,7 +120,7 @@ def test_a_reader_that_has_seen_enough(tmp_path: Path) -> None:
     )
     assert process.stdout is not None
     process.stdout.close()
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=60)
     assert err == b""
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from gqlplugin.platform.tailor.server.ids import workflow_id
 from tests.cli.conftest import Gqlplugin
-from tests.cli.support import APP, ORDER, run_command, running
+from tests.cli.support import APP, ORDER, run_command, running, until
 
 WORKSPACE = "11111111-1111-4111-8111-111111111111"
 TOKEN = "operator-token-of-these-tests"  # noqa: S105 - of a server on loopback
@@ -213,9 +213,8 @@ def test_cancel_and_resolve(gqlplugin: Gqlplugin, remote: Remote) -> None:
     words = ("workflow", "start", "sign-order", "-a", ORDER, "-q", *remote)
     answered, canceled = (gqlplugin(*words).out.strip() for _ in range(2))
     for run_id in (answered, canceled):
-        for _ in range(500):
-            if gqlplugin("workflow", "executions", run_id, "-j", *remote).json["status"] == "WAITING":
-                break
+        show = ("workflow", "executions", run_id, "-j", *remote)
+        until(lambda show=show: gqlplugin(*show).json["status"] == "WAITING")  # type: ignore[misc] # of the loop
     [wait] = gqlplugin("workflow", "resolve", answered.upper(), "-j", *remote).json
     assert (wait["key"], wait["payload"]["total"]) == ("approval", 5)
     wrong = gqlplugin("workflow", "resolve", answered, "other", "1", *remote)

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.cli.conftest import Gqlplugin
-from tests.cli.support import APP, Running, run_command, running
+from tests.cli.support import APP, Running, run_command, running, until
 
 SHOP = ("tests.cli.shop:app", "--database", "shop.sqlite")
 LOCAL = (*APP, "--database", "shop.sqlite")
@@ -29,12 +29,12 @@ def test_a_second_interrupt_ends_it_at_once(gqlplugin: Gqlplugin, tmp_path: Path
     """A server whose job goes on is ended by the second Ctrl-C, before its ten seconds are over."""
     with running(tmp_path, "serve", "--port", "0", *SHOP) as process:
         process.says("Uvicorn running on")
-        shut = ("workflow", "start", "pack-order", "-a", '"shut"', "-W", "--timeout", "300ms")
-        assert "at the gate" in gqlplugin(*shut, *LOCAL).err
+        run_id = gqlplugin("workflow", "start", "pack-order", "-a", '"shut"', "-q", *LOCAL).out.strip()
+        until(lambda: "at the gate" in gqlplugin("workflow", "executions", run_id, *LOCAL).out)
         process.process.send_signal(signal.SIGINT)
         process.says("Shutting down")
         process.process.send_signal(signal.SIGINT)
-        assert process.process.wait(5) == 130
+        assert process.ended() == 130
     assert "Traceback" not in process.err
 
 

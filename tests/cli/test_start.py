@@ -9,7 +9,7 @@ import pytest
 
 from gqlplugin.platform.tailor.server.ids import workflow_id
 from tests.cli.conftest import Gqlplugin
-from tests.cli.support import APP, ORDER, run_command
+from tests.cli.support import APP, ORDER, run_command, until
 
 UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 Local = tuple[str, ...]
@@ -189,14 +189,14 @@ def test_a_run_that_takes_too_long_is_exit_code_3(gqlplugin: Gqlplugin, local: L
     run_id = result.out.split()[2]
     again = f"gqlplugin workflow executions {run_id} -W -A tests.cli.shop:app --database {local[-1]}"
     assert result.err.endswith(f"The run has not ended in time; it goes on. To watch it again:\n  {again}\n")
-    assert gqlplugin("workflow", "executions", run_id, "-j", *local).json["status"] == "RUNNING"
+    until(lambda: gqlplugin("workflow", "executions", run_id, "-j", *local).json["status"] == "RUNNING")
 
 
 def test_a_file_without_a_worker_is_said(
     gqlplugin: Gqlplugin, local: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that stays pending as nothing runs the file's jobs says which command does; nothing else is hinted at."""
-    monkeypatch.setattr("gqlplugin.cli.watching.PENDING_PATIENCE", timedelta(milliseconds=100))
+    monkeypatch.setattr("gqlplugin.cli.watching.PENDING_PATIENCE", timedelta(0))
     idle = tmp_path / "idle.sqlite"
     idle.touch()
     result = gqlplugin("workflow", "start", "ship-order", "-W", "--timeout", "500ms", *APP, "--database", str(idle))

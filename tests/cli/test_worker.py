@@ -28,7 +28,7 @@ from gqlplugin.platform.temporal import TemporalPlatform
 from gqlplugin.testing import MemoryPlatform, serve
 from tests.cli import shop
 from tests.cli.conftest import Gqlplugin
-from tests.cli.support import APP, ORDER, Running, run_command, running
+from tests.cli.support import APP, ORDER, Running, run_command, running, until
 from tests.loopback import free_port
 
 SHOP = ("tests.cli.shop:app", "--database", "shop.sqlite")
@@ -135,12 +135,12 @@ def test_a_second_interrupt_ends_it_at_once(gqlplugin: Gqlplugin, tmp_path: Path
     """A worker whose job goes on is ended by the second Ctrl-C, before its ten seconds are over."""
     with running(tmp_path, "worker", *SHOP) as process:
         process.says("Ready.")
-        shut = ("workflow", "start", "pack-order", "-a", '"shut"', "-W", "--timeout", "300ms")
-        assert "at the gate" in gqlplugin(*shut, *LOCAL).err
+        run_id = gqlplugin("workflow", "start", "pack-order", "-a", '"shut"', "-q", *LOCAL).out.strip()
+        until(lambda: "at the gate" in gqlplugin("workflow", "executions", run_id, *LOCAL).out)
         process.process.send_signal(signal.SIGINT)
         process.says("Ending.")
         process.process.send_signal(signal.SIGINT)
-        assert process.process.wait(5) == 130
+        assert process.ended() == 130
     assert "Traceback" not in process.err
 
 

@@ -99,6 +99,7 @@ class ServedPlatform(TailorPlatform):
             f"http://127.0.0.1:{self._port}",
             token=TOKEN,
             workspace_id=WORKSPACE,
+            timeout=timedelta(hours=1),  # longer than the patience of the tests, so that nothing ends by it
             poll_interval=timedelta(milliseconds=5),
             max_poll_interval=timedelta(milliseconds=20),
         )

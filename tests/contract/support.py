@@ -16,7 +16,7 @@ from gqlplugin.workflow import Workflow, create_workflow
 
 T = TypeVar("T")
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 ALICE = User("alice", "user", "workspace-1", {"role": "BUYER", "age": 7}, ("a", "b"))
 BOB = User("bob", "user")

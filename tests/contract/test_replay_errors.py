@@ -200,7 +200,7 @@ async def test_a_mismatch_is_not_retried(platform: Platform) -> None:
     async with platform, platform.execute(app_of(retried, child, other_child, jobs=[first, second])):
         bodies[:] = [before]
         run_id = await retried.trigger()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             async for run in platform.watch(run_id):
                 if run.attempt:
                     bodies[:] = [none_at_all]

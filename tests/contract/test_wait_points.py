@@ -200,7 +200,7 @@ async def test_a_run_can_wait_again_at_the_same_point(platform: Platform) -> Non
 
 
 async def _waits_at(platform: Platform, run_id: str, name: str) -> str:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             page = await platform.list_waits(WaitFilter(run_id=run_id, name=name), first=10)
             if page.waits:
@@ -209,7 +209,7 @@ async def _waits_at(platform: Platform, run_id: str, name: str) -> str:
 
 
 async def _until_payload(platform: Platform, run_id: str, payload: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             page = await platform.list_waits(WaitFilter(run_id=run_id), first=10)
             if page.waits and page.waits[0].payload == payload:

@@ -141,6 +141,12 @@ async def test_many_watch_one_run(platform: Platform) -> None:
     assert [run.output for run in runs[1:] if not isinstance(run, BaseException)] == ["7"] * 49
 
 
+async def _share_of_time_busy(seconds: float) -> float:
+    busy, began = time.process_time(), time.monotonic()
+    await asyncio.sleep(seconds)
+    return (time.process_time() - busy) / (time.monotonic() - began)
+
+
 async def test_watching_costs_nothing_while_nothing_happens(platform: Platform) -> None:
     """A watch of a run that is busy elsewhere does not keep the process busy."""
     release = asyncio.Event()
@@ -150,14 +156,13 @@ async def test_watching_costs_nothing_while_nothing_happens(platform: Platform) 
         await release.wait()
 
     waiting = workflow_of(main)
-    async with executing(platform, waiting):
+    async with executing(platform, waiting), asyncio.timeout(PATIENCE_SECONDS):
         run_id = await waiting.trigger()
         watchers = [asyncio.create_task(ended(platform, run_id)) for _ in range(10)]
         await in_status(platform, run_id, ExecutionStatus.RUNNING)
-        busy, began = time.process_time(), time.monotonic()
-        done, _ = await asyncio.wait(watchers, timeout=0.5)
-        assert not done
-        assert (time.process_time() - busy) / (time.monotonic() - began) < 0.5
+        while await _share_of_time_busy(0.5) >= 0.5:  # once may be something else, such as a collection of garbage
+            pass
+        assert not any(watcher.done() for watcher in watchers)
         release.set()
         await asyncio.gather(*watchers)
 

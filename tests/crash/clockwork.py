@@ -23,6 +23,7 @@ JOURNAL = "journal.sqlite"
 SPEED = 3000
 BEGINS_AT = datetime(2026, 3, 28, 22, tzinfo=UTC)
 """Some hours, seconds to the process, before the clocks of Europe are changed."""
+NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 class Clockwork:
@@ -32,12 +33,13 @@ class Clockwork:
         directory: Where the journal is.
         epoch: When, in seconds since 1970, the clock of all processes stood at `BEGINS_AT`.
         statements: After how many statements of SQL the process kills itself; None is never.
+        ends_at: Where its clock stops.
     """
 
-    def __init__(self, directory: Path, epoch: float, statements: int | None) -> None:
+    def __init__(self, directory: Path, epoch: float, statements: int | None = None, ends_at: datetime = NEVER) -> None:
         self.connection, theirs = context.Pipe()
         self.process: ForkServerProcess = context.Process(
-            target=_main, args=(str(directory), epoch, statements, theirs)
+            target=_main, args=(str(directory), epoch, statements, ends_at, theirs)
         )
         self.process.start()
         theirs.close()
@@ -46,7 +48,7 @@ class Clockwork:
     def wait_until_open(self) -> bool:
         """Wait until it has opened the journal; False when it has died."""
         if self._is_open is None:
-            assert self.connection.poll(30)
+            assert self.connection.poll(60)
             try:
                 self._is_open = self.connection.recv_bytes() == b"open"
             except (EOFError, ConnectionResetError):
@@ -66,7 +68,7 @@ class Clockwork:
     def stop(self) -> int | None:
         """Let the process end by itself; how it ended."""
         self.connection.send_bytes(b"end")
-        self.process.join(30)
+        self.process.join(60)
         return self.process.exitcode
 
     def close(self) -> None:
@@ -94,27 +96,33 @@ def define_clockwork() -> App:
     return define_app("clockwork", executors=executors)
 
 
+def time_since(epoch: float) -> datetime:
+    """The time by the fast clock."""
+    return BEGINS_AT + timedelta(seconds=(time.time() - epoch) * SPEED)
+
+
 class _FastPlatform(EmbeddedPlatform):
     """Its schedules see a clock that runs fast."""
 
     epoch: float
+    ends_at: datetime
 
     @asynccontextmanager
     async def _working(self, worker: Worker) -> AsyncIterator[None]:
-        worker.scheduler.now = lambda: BEGINS_AT + timedelta(seconds=(time.time() - self.epoch) * SPEED)
+        worker.scheduler.now = lambda: min(time_since(self.epoch), self.ends_at)
         worker.scheduler.longest_sleep = timedelta(milliseconds=5)
         async with super()._working(worker):
             yield
 
 
-def _main(directory: str, epoch: float, statements: int | None, connection: Connection) -> None:
-    asyncio.run(_serve(Path(directory), epoch, statements, connection))
+def _main(directory: str, epoch: float, statements: int | None, ends_at: datetime, connection: Connection) -> None:
+    platform = _FastPlatform(Path(directory) / JOURNAL)
+    platform.epoch, platform.ends_at = epoch, ends_at
+    asyncio.run(_serve(platform, statements, connection))
 
 
-async def _serve(directory: Path, epoch: float, statements: int | None, connection: Connection) -> None:
+async def _serve(platform: _FastPlatform, statements: int | None, connection: Connection) -> None:
     ended = asyncio.Event()
-    platform = _FastPlatform(directory / JOURNAL)
-    platform.epoch = epoch
     async with platform:
         if statements is not None:
             journal, _ = platform._entering.opened()

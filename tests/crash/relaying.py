@@ -66,7 +66,7 @@ class Process:
 
     def wait_until_ready(self) -> None:
         """Wait until it has opened what it works with."""
-        assert self._connection.poll(30)
+        assert self._connection.poll(60)
         assert self._connection.recv_bytes() == READY
 
     def kill(self) -> int | None:

@@ -62,7 +62,7 @@ class Server:
     def wait_until_open(self) -> None:
         """Wait until it has opened the journal."""
         while not self.is_open:
-            assert not self.answers(30)
+            assert not self.answers(60)
 
     def pause(self) -> None:
         """Stop the process where it is."""
@@ -81,7 +81,7 @@ class Server:
     def stop(self) -> int | None:
         """Let the process end by itself; how it ended."""
         self.connection.send_bytes(b"null")
-        self.process.join(30)
+        self.process.join(60)
         return self.process.exitcode
 
     def close(self) -> None:

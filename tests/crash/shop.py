@@ -23,7 +23,7 @@ from gqlplugin.wait_point import define_wait_point
 from gqlplugin.workflow import create_workflow
 
 LONGEST_WORK_SECONDS = 0.02
-STEPS_OF_LASTING = 20
+STEPS_OF_LASTING = 60
 
 _dice = random.Random()  # noqa: S311 - delays, not secrets
 

@@ -96,13 +96,13 @@ async def test_a_cancel_outlives_the_process_that_was_about_to_heed_it(
 
 
 async def _witnessed(directory: Path, word: str) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while word not in {job for _, job, _ in executed_in(directory)}:  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.01)
 
 
 async def _in_status(platform: EmbeddedPlatform, run_id: str, status: ExecutionStatus) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while (await platform.get_execution(run_id)).status is not status:  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.01)
 
@@ -122,7 +122,7 @@ async def _cancel(platform: EmbeddedPlatform, run_id: str) -> bool:
 
 
 async def _all_ended(platform: EmbeddedPlatform) -> dict[str, WorkflowExecution]:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while True:
         page = await platform.list_executions(ExecutionFilter(), first=1000)
         if all(run.status.is_final for run in page.executions):

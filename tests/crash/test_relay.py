@@ -25,7 +25,7 @@ from tests.postgres import running_postgres
 
 KILLS = 100
 LONGEST_LIFE_SECONDS = 0.3
-LONGEST_END_SECONDS = 60.0
+LONGEST_END_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Harness:
         writer = self._writer()
         relays = [self._relay()]
         try:
-            for _ in range(KILLS):
+            while self.kills < KILLS or not (any(self.started_and_not_deleted) or self.kills > 5 * KILLS):
                 relays.append(self._relay())
                 relays[-1].wait_until_ready()
                 time.sleep(self.dice.uniform(0, LONGEST_LIFE_SECONDS))

@@ -73,9 +73,9 @@ async def runs_of(platform: Platform) -> list[WorkflowExecution]:
     return list(page.executions)[::-1]
 
 
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     """Wait for a condition."""
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(60):
         while not await condition():  # noqa: ASYNC110 - what changes is in a database
             await asyncio.sleep(0.005)
 
@@ -87,7 +87,7 @@ async def until_empty(engine: AsyncEngine) -> None:
         async with engine.connect() as connection:
             return not await connection.scalar(select(func.count()).select_from(table))
 
-    await until(is_empty, 30)
+    await until(is_empty)
 
 
 @asynccontextmanager

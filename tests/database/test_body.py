@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,10 +23,12 @@ from gqlplugin import (
     define_app,
 )
 from gqlplugin.database import Database, define_database, get_db
+from gqlplugin.database.body import _BodySession
 from gqlplugin.errors import FailedPreconditionError, JobFailedError
 from gqlplugin.identity import User
 from gqlplugin.platform.base import Platform
 from gqlplugin.testing import MemoryPlatform, serve
+from tests.abandoned import Failing, nothing_reported
 from tests.database.models import Base, Order
 
 pytestmark = pytest.mark.anyio
@@ -56,7 +59,7 @@ def app_of(database: Database, *jobs: WorkflowJob[Any, Any]) -> App:
 
 async def ended(platform: Platform, run_id: str) -> WorkflowExecution:
     """A run once it has ended."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async for run in platform.watch(run_id):
             last = run
     return last
@@ -223,10 +226,18 @@ async def test_a_job_that_is_cancelled_gives_its_connection_back(database_url: s
     async with running(database, unused):
         async with app_platform, app_platform.execute(app_of(database, wait_for_ever)):
             await app_platform.start_workflow("wait-for-ever", "null", caller=User())
-            await asyncio.wait_for(reached.wait(), 10)
+            await asyncio.wait_for(reached.wait(), 60)
         engine = database._engine()
         assert "Current Checked out connections: 0" in engine.pool.status() or " 0 checked out" in engine.pool.status()
         assert await ids(database) == []
+
+
+async def test_a_session_that_breaks_after_its_body_has_left_is_not_reported() -> None:
+    """A body that is cancelled while its session is being closed is told nothing any more."""
+    failing = Failing()
+    database: Any = SimpleNamespace(session=lambda: SimpleNamespace(close=failing))
+    with nothing_reported():
+        await failing.outlive(_BodySession(database).close())
 
 
 async def test_a_resolver_has_a_session_too(database: Database) -> None:

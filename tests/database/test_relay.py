@@ -191,7 +191,7 @@ async def test_a_queue_of_one_record_drains_in_order(engine: AsyncEngine) -> Non
         async def all_ran() -> bool:
             return len(done) == 60
 
-        await until(all_ran, 30)
+        await until(all_ran)
     assert done == list(range(60))
 
 
@@ -217,7 +217,7 @@ async def test_a_backlog_is_held_in_part(engine: AsyncEngine) -> None:
 
         await until(partial(is_asked, 1))
         await write(engine, *(start_of(n, f"record {n}" if n % 2 else None) for n in range(1, 2 * MAX_HELD)))
-        await until(partial(is_asked, MAX_HELD), 30)
+        await until(partial(is_asked, MAX_HELD))
         for _ in range(3):
             relay.wake()
             await until(has_looked)

@@ -64,7 +64,7 @@ async def trigger(client: GraphQLClient, order: str, customer: str = "alice") ->
 
 async def ended(client: GraphQLClient, run_id: str) -> dict[str, Any]:
     """A run, once it has ended; as the manager sees it, who sees all."""
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         while True:
             run: dict[str, Any] = (await as_manager(client, RUN, {"id": run_id}))["workflowRun"]
             if run["status"] in ("SUCCESS", "FAILED"):
@@ -74,7 +74,7 @@ async def ended(client: GraphQLClient, run_id: str) -> dict[str, Any]:
 
 async def waiting(client: GraphQLClient, run_id: str) -> dict[str, Any]:
     """Where a run waits, once it does; as the manager sees it."""
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         while True:
             for edge in (await as_manager(client, WAITING))["pendingWaitPoints"]["edges"]:
                 if edge["node"]["runId"] == run_id:
@@ -85,7 +85,7 @@ async def waiting(client: GraphQLClient, run_id: str) -> dict[str, Any]:
 
 async def fired(client: GraphQLClient, executor: str, times: int = 1) -> list[dict[str, Any]]:
     """What an executor did, newest first, once it has ended that many firings."""
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         while True:
             edges = (await as_manager(client, FIRINGS, {"executor": executor}))["executorJobs"]["edges"]
             if len(edges) >= times and all(edge["node"]["status"] in ("SUCCESS", "FAILED") for edge in edges):

@@ -25,7 +25,7 @@ PLACE_AND_PROCESS = """mutation ($customer: String! = "alice") {
 
 async def started(client: GraphQLClient, run_id: str) -> None:
     """Wait for a run that starts a moment after the answer."""
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         while True:
             if (await client.execute(RUN, {"id": run_id})).codes != ["NOT_FOUND"]:
                 return

@@ -369,7 +369,7 @@ async def test_a_firing_survives_its_process(tmp_path: Path, make_id: bool) -> N
     operation: Operation[Given] = graphql_operation(SHIP, variables={"id": "o-1"}, auth_invoker="shipper")
     async with process(tmp_path / "x.sqlite", operation) as platform:
         run_id = await fire(platform)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await story.held.wait()
         assert (await in_status(platform, run_id, ExecutionStatus.RUNNING)).output is None
     async with process(tmp_path / "x.sqlite", operation) as platform:

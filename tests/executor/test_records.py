@@ -72,7 +72,7 @@ async def running(database: Database, *executors: Executor[Any], **more: Any) ->
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for something that comes by itself."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - it is not told of
             await asyncio.sleep(0.002)
 
@@ -80,7 +80,7 @@ async def until(condition: Callable[[], bool]) -> None:
 async def finished(platform: Platform, workflow_name: str, count: int) -> None:
     """Wait until so many runs of a workflow have succeeded."""
     where = ExecutionFilter(workflow_name=workflow_name, status=ExecutionStatus.SUCCESS)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len((await platform.list_executions(where, first=100)).executions) < count:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.01)
 

@@ -49,7 +49,7 @@ class Proxy:
         self.sound = sound
         self._upstream = upstream
         self._dice = dice
-        self._http = httpx.AsyncClient(timeout=10, trust_env=False)
+        self._http = httpx.AsyncClient(timeout=60, trust_env=False)
         self._server: asyncio.Server | None = None
         self._exchanges: set[asyncio.Task[None]] = set()
         self._port = 0

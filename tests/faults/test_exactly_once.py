@@ -22,7 +22,7 @@ from tests.faults.app import started
 
 pytestmark = pytest.mark.anyio
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 REQUESTS = 100
 CUT = 20
 

@@ -121,7 +121,7 @@ async def test_with_keys_of_the_caller_every_start_becomes_one_run(tmp_path: Pat
     """Asked for with its key until it is acknowledged, every start is one run."""
     book = Book()
     async with behind_a_bad_network(tmp_path, extensions=True) as (journal, client, proxy):
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             while len(book.run_ids) < STARTS:
                 await start_all(book, client, keys=True)
         book.unknown.clear()

@@ -19,7 +19,7 @@ from gqlplugin.execution import RetryPolicy
 from gqlplugin.job import JobContext, create_workflow_job
 from gqlplugin.workflow import Workflow, create_workflow
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 FIELDS = """cursor run { id status jobs { stackedName status logs isWaitPoint } } changes {
   __typename

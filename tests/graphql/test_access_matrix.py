@@ -182,7 +182,7 @@ class Shop:
     async def run(self, status: ExecutionStatus, caller: User = CALLERS["owner"]) -> str:
         """The ID of a run that has a status."""
         run_id = await self.platform.start_workflow("asking", "null", caller=caller)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             async for run in self.platform.watch(run_id):
                 if run.status is ExecutionStatus.WAITING:
                     break

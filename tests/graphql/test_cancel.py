@@ -44,7 +44,7 @@ async def test_owner_and_operators_cancel_a_waiting_run_at_once(shop: Shop, call
 async def test_a_running_job_is_told_and_cleans_up(shop: Shop) -> None:
     """The mutation does not wait for the job; the run is CANCELED when its `finally` blocks are through."""
     run_id = await shop.platform.start_workflow("working", "null", caller=OWNER)
-    await asyncio.wait_for(work.began.wait(), 20)
+    await asyncio.wait_for(work.began.wait(), 60)
     assert (await shop.data("ann", CANCEL, id=run_id))["it"]["id"] == run_id
     await shop.reached(run_id, ExecutionStatus.CANCELED)
     assert work.was_cleaned_up

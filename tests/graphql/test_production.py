@@ -185,7 +185,7 @@ def codes_of(response: httpx.Response) -> set[str]:
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
     accept = "application/graphql-response+json, application/json;q=0.9"
-    async with httpx.AsyncClient(headers={"accept": accept}, trust_env=False) as http:
+    async with httpx.AsyncClient(headers={"accept": accept}, trust_env=False, timeout=60) as http:
         yield http
 
 

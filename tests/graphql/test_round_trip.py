@@ -77,7 +77,7 @@ def _receive(ctx: ResolverContext[Any]) -> Any:
 _SCHEMA = schema_of(returning(_receive, _MODEL, input=_MODEL, name="echo"))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(samples())
 def test_value_survives_graphql(sample: Sample) -> None:
     """A model that is sent as variables is the same in the body, and the answer reads as the same model again."""

@@ -275,7 +275,7 @@ async def test_a_refused_operation_is_answered(
         assert [error["extensions"]["code"] for error in errors] == [code]
         await connection.send(PING)
         assert (await next_of(connection))["type"] in ("pong", "complete")
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_SECONDS) as http:
         response = await http.post(url, json=payload, headers={"accept": "text/event-stream"})
     assert [error["extensions"]["code"] for error in _errors_in(response.text)] == [code]
     assert response.text.endswith("event: complete\r\ndata: \r\n\r\n")
@@ -341,7 +341,7 @@ async def test_numbers_that_json_lacks_are_null_everywhere(url: str) -> None:
         return json.loads(text, parse_constant=pytest.fail)
 
     query, expected = "{ numbers }", {"data": {"numbers": {"a": None, "b": [None]}}}
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_SECONDS) as http:
         assert read((await http.post(url, json={"query": query})).text) == expected
     async with opened(url, INIT, subscribe(query=query)) as connection:
         await connection.recv()
@@ -394,7 +394,7 @@ async def test_answers_may_be_compressed_by_a_middleware_and_streams_are_not() -
     """Each event of a stream arrives at once, also through Starlette's `GZipMiddleware`."""
     asgi = create_echoes(middleware=[Middleware(GZipMiddleware, minimum_size=10)])
     async with uvicorn_serving(asgi) as url:
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_SECONDS) as http:
             answer = await http.post(url, json={"query": '{ echo(text: "a", times: 1000) }'})
         assert answer.headers["content-encoding"] == "gzip"
         assert answer.json()["data"]["echo"] == "a" * 1000

@@ -185,7 +185,7 @@ def check_order(changes: Sequence[Change]) -> None:
             ended.append(change.job.place)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(histories(), st.data(), st.booleans())
 def test_no_gap_and_no_repeat(commits: list[Snapshot], data: st.DataObject, reconnecting: bool) -> None:
     """Whoever looks seldom, and comes back with a cursor each time, is told the same as who sees every commit."""
@@ -206,7 +206,7 @@ def test_no_gap_and_no_repeat(commits: list[Snapshot], data: st.DataObject, reco
         assert every.lines[key][: len(lines)] == lines
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(histories(), st.data())
 def test_a_snapshot_in_the_middle_is_a_beginning(commits: list[Snapshot], data: st.DataObject) -> None:
     """Whoever begins with a snapshot is told the rest of the lines of what it shows, and the starts of what comes."""

@@ -22,6 +22,7 @@ from gqlplugin.graphql.updates import WorkflowRunUpdate
 from gqlplugin.identity import User
 from gqlplugin.platform.base import Platform
 from gqlplugin.testing import MemoryPlatform
+from tests.abandoned import Failing, nothing_reported
 from tests.contract.support import until
 from tests.graphql.live import SUBSCRIPTION, Director, brief, connected, directed_app, uvicorn_serving
 from tests.graphql.test_updates_changes import BEGIN, RUN_ID, RUNNING, SUCCESS, job_of, run_of
@@ -212,7 +213,7 @@ def told(run: WorkflowExecution, jobs: Sequence[JobExecution], news: News) -> tu
 async def lagging() -> AsyncIterator[tuple[LaggingPlatform, Followers[Any], Platform]]:
     platform = LaggingPlatform(run_of(RUNNING), [job_of("0", JobStatus.RUNNING, 1)])
     yield platform, Followers(told), cast(Platform, platform)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while platform.watches:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.001)
 
@@ -267,3 +268,22 @@ async def test_a_watch_that_stops_before_the_end_is_an_error() -> None:
     errors = await asyncio.gather(*map(anext, every), return_exceptions=True)
     assert all(isinstance(error, PlatformUnavailableError) for error in errors)
     assert len(set(map(id, errors))) == 3
+
+
+async def test_a_watch_that_fails_as_the_last_follower_leaves_is_not_reported() -> None:
+    """Nobody is left to be told."""
+    failing = Failing()
+
+    class Breaking(LaggingPlatform):
+        async def watch(self, run_id: str) -> AsyncIterator[WorkflowExecution]:
+            yield self.run
+            await failing()
+
+    followers = Followers(told)
+    with nothing_reported():
+        updates = followers.follow(cast(Platform, Breaking(run_of(RUNNING), [])), RUN_ID, None)
+        await anext(updates)
+        [hub] = followers._hubs.values()
+        await failing.fail_while_cancelling(hub._task)
+        await updates.aclose()  # type: ignore[attr-defined] # it is a generator
+        del hub, updates

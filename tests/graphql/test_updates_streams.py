@@ -16,11 +16,12 @@ from gqlplugin.asgi import create_asgi
 from gqlplugin.errors import UnauthenticatedError
 from gqlplugin.execution import ExecutionStatus
 from gqlplugin.graphql.schema import create_schema
-from gqlplugin.graphql.streams import wants_stream
+from gqlplugin.graphql.streams import ServerStop, wants_stream
 from gqlplugin.identity import User
 from gqlplugin.platform.base import current_binding
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.testing import MemoryPlatform
+from tests.abandoned import Failing, nothing_reported
 from tests.contract.support import in_status
 from tests.graphql.live import (
     PATIENCE_SECONDS,
@@ -134,7 +135,7 @@ async def test_a_request_that_is_refused_is_no_stream(url: str) -> None:
     async with streamed(url, SUBSCRIPTION, {"id": "x"}, **{"x-refused": "1"}) as response:
         assert response.status_code == 401
         assert (await response.aread()).startswith(b'{"errors":')
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=PATIENCE_SECONDS) as http:
         accept = {"accept": "text/event-stream"}
         assert (await http.get(url, params={"query": "subscription { who }"}, headers=accept)).status_code == 405
         assert (await http.post(url, content=b"x", headers=accept)).status_code == 415
@@ -142,7 +143,7 @@ async def test_a_request_that_is_refused_is_no_stream(url: str) -> None:
 
 async def test_a_subscription_without_a_stream_is_refused(url: str) -> None:
     """Plain JSON can't carry one."""
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=PATIENCE_SECONDS) as http:
         response = await http.post(url, json={"query": "subscription { who }"})
     assert response.status_code == 400
     assert response.json()["errors"][0]["extensions"]["code"] == "BAD_REQUEST"
@@ -243,3 +244,18 @@ async def test_a_server_that_is_told_to_end_does_so_at_once(tmp_path: Path) -> N
                 process.kill()
                 await process.wait()
         assert (await in_status(platform, run_id, ExecutionStatus.PENDING)).id == run_id
+
+
+async def test_a_stream_that_fails_as_its_client_leaves_is_not_reported() -> None:
+    """Nobody is left to be told."""
+    failing = Failing()
+
+    async def chunks() -> AsyncIterator[str]:
+        yield "begun"
+        await failing()
+
+    with nothing_reported():
+        stream = ServerStop().until(chunks())
+        await anext(stream)
+        await failing.fail_while_cancelling(asyncio.ensure_future(anext(stream)))
+        del stream

@@ -317,7 +317,7 @@ class Socket:
         self._task = asyncio.ensure_future(asgi(scope, self._to_app.get, self._from_app.put))
 
     async def receive(self) -> Message:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             return await self._from_app.get()
 
     async def send(self, message: object) -> None:

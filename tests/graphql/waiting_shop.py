@@ -174,7 +174,7 @@ class Shop:
 
     async def reached(self, run_id: str, *statuses: ExecutionStatus) -> WorkflowExecution:
         """The run once it has a status."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             async for run in self.platform.watch(run_id):
                 if run.status in statuses:
                     return run

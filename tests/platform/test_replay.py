@@ -218,7 +218,7 @@ def said(outcome: JobExecution | None) -> tuple[JobStatus, str | None, str | Non
     return outcome.status, outcome.result, None if outcome.error is None else outcome.error.message
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(root=nodes)
 def test_a_crash_after_any_recorded_job_changes_nothing(root: Node) -> None:
     """Whatever was recorded last before a crash, the replay ends the same and runs no recorded job again."""
@@ -234,7 +234,7 @@ def test_a_crash_after_any_recorded_job_changes_nothing(root: Node) -> None:
         assert recorder.started == whole.started
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(root=nodes)
 def test_a_crash_after_every_recorded_job_changes_nothing(root: Node) -> None:
     """A run that dies after each job it records, again and again, ends as one that never dies."""
@@ -252,7 +252,7 @@ def test_a_crash_after_every_recorded_job_changes_nothing(root: Node) -> None:
     assert all(tree.ran[path] == 1 for path in leaves)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(root=nodes, data=st.data())
 def test_a_resume_runs_failures_again_and_nothing_that_succeeded(root: Node, data: st.DataObject) -> None:
     """A job that fails its run runs again on a resume, with those that called it; what succeeded never does."""

@@ -138,7 +138,7 @@ requests = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(requests)
 @example(Request(headers=[("content-type", MEDIA_TYPES[0])], body=b'{"order_id": "x", "cents": 1e999}'))
 @example(Request(headers=[("content-type", f"{MEDIA_TYPES[2]}; charset=punycode")], body=b"--cut--"))
@@ -181,7 +181,7 @@ forged = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(forged, st.text())
 def test_no_forged_proof_breaks_anything(endpoint: Endpoint, request_: Request, guess: str) -> None:
     """Headers and secrets that were made up get the one answer."""

@@ -42,7 +42,7 @@ async def test_a_signed_request_fires_the_executor(platform: MemoryPlatform) -> 
         response = await http.post("/webhooks/payment", **signed_json({"order_id": "o-1", "cents": 500}))
         assert (response.status_code, response.content) == (204, b"")
         (run,) = await firings(platform, "payment")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             run = [state async for state in platform.watch(run.id)][-1]
     assert run.status == "SUCCESS"
     assert run.output is not None
@@ -163,7 +163,7 @@ async def test_after_the_answer_the_run_is_in_the_file(tmp_path: Path) -> None:
             assert len(await firings(beside, "signed")) == 1
     async with EmbeddedPlatform(path) as after, after.execute(define_hooks()):
         (run,) = await firings(after, "signed")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             run = [state async for state in after.watch(run.id)][-1]
     assert run.status == "SUCCESS"
 

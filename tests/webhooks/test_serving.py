@@ -41,9 +41,9 @@ async def _served(platform: MemoryPlatform, http: Literal["httptools", "h11"]) -
     server = _Server(uvicorn.Config(asgi, port=0, log_config=None, http=http))
     serving = asyncio.create_task(server.serve())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             port = await server.port
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             yield client
     finally:
         server.should_exit = True
@@ -112,7 +112,7 @@ async def test_a_huge_body_is_not_kept(platform: MemoryPlatform, path: str, stat
         await client.post("/webhooks/nobody")
         _forget_peak()
         before = _peak_kilobytes()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             with suppress(httpx.WriteError):
                 response = await client.post(path, content=_hundred_megabytes(), headers=headers)
                 assert response.status_code == status

@@ -17,6 +17,7 @@ from gqlplugin.codec import is_unicode
 from gqlplugin.errors import PlatformUnavailableError
 from gqlplugin.execution import WorkflowExecution
 from gqlplugin.platform.embedded.database import unavailable
+from gqlplugin.tasks import begin, result_of
 
 _RUNS_PER_QUERY = 500
 _PAUSE_SECONDS = 0.02
@@ -117,7 +118,7 @@ class Watched:
         self._begun = 0
         self._wanted = 0
         self._answer: tuple[int, WorkflowExecution | Exception] | None = None
-        self._reading: asyncio.Task[None] | None = None
+        self._reading: asyncio.Future[None] | None = None
         self._turn = asyncio.Event()
 
     def change(self) -> None:
@@ -146,8 +147,8 @@ class Watched:
         while self._answer is None or self._answer[0] < number:
             if self._reading is None:
                 self._begun += 1
-                self._reading = asyncio.get_running_loop().create_task(self._look(self._begun))
-            await asyncio.shield(self._reading)
+                self._reading = begin(self._look(self._begun))
+            await result_of(self._reading)
         begun, answer = self._answer
         if isinstance(answer, Exception):
             raise copy(answer)  # each watcher's own, as raising it adds its traceback
@@ -166,8 +167,8 @@ def find_marks(connection: sqlite3.Connection, run_ids: Sequence[str]) -> Mappin
     """What runs look like; one that isn't there is left out."""
     marks: dict[str, Mark] = {}
     ids = list(filter(is_unicode, run_ids))
-    for begin in range(0, len(ids), _RUNS_PER_QUERY):
-        part = ids[begin : begin + _RUNS_PER_QUERY]
+    for first in range(0, len(ids), _RUNS_PER_QUERY):
+        part = ids[first : first + _RUNS_PER_QUERY]
         among = f"({', '.join('?' * len(part))})"
         for row in connection.execute(f"{_RUNS} {among}", part):
             marks[row[0]] = row

@@ -68,6 +68,7 @@ class Runner:
         self._active: dict[str, tuple[asyncio.Task[None], Replay]] = {}
         self._per_workflow: Counter[str] = Counter()
         self._ended: set[str] = set()
+        self._ending: Counter[str] = Counter()
         self._reading = False
         self._stalled: set[str] = set()
         self._broken: set[str] = set()
@@ -116,13 +117,21 @@ class Runner:
         if not run_ids:
             return
         for run_id in run_ids:
-            if self._reading:
-                self._ended.add(run_id)  # it may just have been read as due
             if run_id in self._active:
                 self._active[run_id][1].cancel()
-        now = datetime.now(UTC)
-        for run in await self._writer.call(partial(settle_cancels, active=set(self._active), now=now)):
-            count_end(run, ExecutionStatus.CANCELED, now)
+        ending = Counter(set(run_ids) - self._active.keys())
+        # not to be picked up, as what is read of them until they have ended says that they are due
+        self._ending += ending
+        try:
+            now = datetime.now(UTC)
+            for run in await self._writer.call(partial(settle_cancels, active=set(self._active), now=now)):
+                count_end(run, ExecutionStatus.CANCELED, now)
+        finally:
+            self._ending -= ending
+            if self._reading:
+                self._ended.update(ending)
+            if ending:
+                self.wake()  # one of them may have been resumed since
 
     async def drain(self, seconds: float) -> None:
         """Start no more jobs, give the running ones a time, then stop them; their runs go on at the next start."""
@@ -193,15 +202,14 @@ class Runner:
     async def _take(self, found: DueRun) -> None:
         """Launch a run that the file says is due, unless it was launched while the file was read."""
         run, record = found.run, found.record
-        known = (self._active, self._ended, self._broken)
-        if any(run.id in one for one in known) or run.workflow_name not in self._main_jobs:
+        if self._is_known(run) or run.workflow_name not in self._main_jobs:
             return
         if self._room(run.workflow_name) <= 0:
             self._behind |= {run.workflow_name}
             return
         if run.status in _AGAIN:
             begun = await self._writer.call(partial(begin_again, found=found, now=datetime.now(UTC)))
-            if begun is None:
+            if begun is None or self._is_known(run):
                 return
             record = begun.record
         self._launch(run, record)
@@ -209,6 +217,10 @@ class Runner:
     async def _count_queued(self) -> Mapping[str, int]:
         # by their IDs, as the file may not know yet that they have begun
         return await self._reader.read(partial(count_queued, active=list(self._active), now=datetime.now(UTC)))
+
+    def _is_known(self, run: WorkflowExecution) -> bool:
+        """Whether more is known of a run than what was read: it runs here, or it has ended or is about to."""
+        return any(run.id in one for one in (self._active, self._ended, self._ending, self._broken))
 
     def _room(self, name: str) -> int:
         workflow, _ = self._main_jobs[name]

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Generic, TypeVar
 
+from gqlplugin.tasks import begin, result_of
+
 T = TypeVar("T")
 
 
@@ -19,14 +21,9 @@ class Flights(Generic[T]):
         """The result of the call for this key that is under way, or of a new one."""
         task = self._tasks.get(key)
         if task is None:
-            task = self._tasks[key] = asyncio.ensure_future(call())
-            task.add_done_callback(lambda done: self._landed(key, done))
-        return await asyncio.shield(task)
-
-    def _landed(self, key: str, task: asyncio.Future[T]) -> None:
-        del self._tasks[key]
-        if not task.cancelled():
-            task.exception()  # so that asyncio does not warn of it when nobody waits any more
+            task = self._tasks[key] = begin(call())
+            task.add_done_callback(lambda _: self._tasks.pop(key))
+        return await result_of(task)
 
     async def land(self) -> None:
         """Wait for all that is under way."""

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Collection, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 
-from gqlplugin.errors import FailedPreconditionError, PlatformUnavailableError
+from gqlplugin.errors import FailedPreconditionError, OutcomeUnknownError, PlatformUnavailableError
 from gqlplugin.execution import ExecutionFilter, ExecutionStatus, JobStatus, PendingWait, WaitFilter, WorkflowExecution
 from gqlplugin.platform.base import Platform
 from tests.faults.temporal.app import STEPS, Order, approval
@@ -53,7 +53,7 @@ async def approve_all(platform: Platform) -> None:
     """Approve whatever waits, for ever."""
 
     async def approve(wait: PendingWait) -> None:
-        with suppress(FailedPreconditionError, PlatformUnavailableError):  # listings lag behind, and workers die
+        with suppress(FailedPreconditionError, OutcomeUnknownError, PlatformUnavailableError):  # it is asked again
             await platform.resolve(wait.execution.id, approval.name, "true", job_id=wait.job_id)
 
     while True:

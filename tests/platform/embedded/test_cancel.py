@@ -1,6 +1,9 @@
 """Canceling from another process than the one that executes, which another platform on the same file stands for."""
 
 import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,7 +12,9 @@ import pytest
 from gqlplugin.execution import ExecutionStatus
 from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.embedded import EmbeddedPlatform
+from gqlplugin.platform.embedded.journal import Journal
 from tests.contract.support import ALICE, echo_workflow, ended, executing, in_status, output_of, until, workflow_of
+from tests.platform.embedded.support import query
 
 pytestmark = pytest.mark.anyio
 
@@ -142,3 +147,61 @@ async def test_without_a_process_that_executes_what_was_left_running_is_ended_by
             assert run.status is ExecutionStatus.CANCELED
             assert {job.status for job in (await other.get_jobs([run_id]))[run_id]} == {"CANCELED"}
     assert not held.started.is_set()
+
+
+async def test_a_run_is_not_picked_up_while_it_is_being_canceled(tmp_path: Path) -> None:
+    """What is read as due while the end of a canceled run is being written does not run."""
+    path = tmp_path / "runs.sqlite"
+    ran: list[int] = []
+
+    @create_workflow_job(name="stuck")
+    async def stuck(input: int) -> None:
+        ran.append(input)
+        await asyncio.Event().wait()
+
+    workflow = workflow_of(stuck)
+    async with executing(platform := EmbeddedPlatform(path, shutdown_grace=timedelta(0)), workflow):
+        first, second = [await platform.start_workflow("the-workflow", n, caller=ALICE) for n in "12"]
+        for run_id in (first, second):
+            await in_status(platform, run_id, ExecutionStatus.RUNNING)
+    ran.clear()
+    narrow = EmbeddedPlatform(path, max_concurrent_runs=1, shutdown_grace=timedelta(0))
+    async with executing(narrow, workflow), EmbeddedPlatform(path) as other:
+        await until(lambda: asyncio.sleep(0, ran))
+        assert ran == [1]
+        journal, _ = narrow._entering.opened()
+        worker = narrow._worker
+        assert journal._timer is not None
+        assert worker is not None
+        journal._timer.cancel()  # from here on it notices what it is told to
+        await other.cancel(second)
+        async with writing(journal):
+            worker.heed_cancels()
+            await until(lambda: asyncio.sleep(0, journal.writer._batch.calls))
+            worker._runner._max = 2
+            for _ in range(3):
+                worker.wake()
+                await until(lambda: asyncio.sleep(0, not (worker._runner._wake.is_set() or worker._runner._reading)))
+        assert (await ended(other, second)).status is ExecutionStatus.CANCELED
+        worker.wake()
+        await until(lambda: asyncio.sleep(0, not (worker._runner._wake.is_set() or worker._runner._reading)))
+    assert ran == [1]
+    assert query(path, "SELECT status FROM job WHERE run_id = ?", second) == [("CANCELED",)]
+
+
+@asynccontextmanager
+async def writing(journal: Journal) -> AsyncIterator[None]:
+    """Keep the writer busy, so that nothing else is written."""
+    begun, release = threading.Event(), threading.Event()
+
+    def hold(_: object) -> None:
+        begun.set()
+        release.wait(60)
+
+    held = journal.writer.call(hold)
+    await asyncio.to_thread(begun.wait)
+    try:
+        yield
+    finally:
+        release.set()
+        await held

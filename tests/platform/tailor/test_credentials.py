@@ -273,7 +273,7 @@ async def test_a_late_refusal_of_an_old_token_is_no_reason(fake: FakeTailor, wri
     write()
     fake.tokens = {"access-1"}
     fake.slow["GetWorkflowByName"] = asyncio.Event()
-    async with platform_of(fake, profile="work") as platform, asyncio.timeout(5):
+    async with platform_of(fake, profile="work") as platform, asyncio.timeout(60):
         late = asyncio.create_task(platform.get_workflow("order-processing"))
         while not fake.received:  # noqa: ASYNC110 - the server has no event for it
             await asyncio.sleep(0.001)
@@ -311,7 +311,7 @@ async def test_a_file_that_can_not_be_written_is_logged(
     path = write(expires=PAST)
     caplog.set_level(logging.DEBUG)
     issuer.released.clear()
-    async with platform_of(fake, profile="work") as platform, asyncio.timeout(5):
+    async with platform_of(fake, profile="work") as platform, asyncio.timeout(60):
         call = asyncio.create_task(platform.list_workflows())
         while not issuer.forms:  # noqa: ASYNC110 - the server has no event for it
             await asyncio.sleep(0.001)
@@ -328,7 +328,7 @@ async def test_a_refresh_goes_on_when_its_caller_gives_up(fake: FakeTailor, writ
     """A refresh token may be good for once: a cancelled call and a closed platform don't lose the answer."""
     path = write(expires=PAST)
     issuer.released.clear()
-    async with platform_of(fake, profile="work") as platform, asyncio.timeout(5):
+    async with platform_of(fake, profile="work") as platform, asyncio.timeout(60):
         call = asyncio.create_task(platform.list_workflows())
         while not issuer.forms:  # noqa: ASYNC110 - the server has no event for it
             await asyncio.sleep(0.001)

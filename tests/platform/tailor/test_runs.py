@@ -9,6 +9,7 @@ import pytest
 from gqlplugin.errors import NotFoundError, PlatformUnavailableError, UnsupportedError
 from gqlplugin.execution import ExecutionError, ExecutionStatus, JobStatus, by_place
 from gqlplugin.identity import AuthInvoker, User
+from tests.own_time import in_own_time
 from tests.platform.tailor.fake import RUN, FakeTailor, connect_error, job, run
 
 pytestmark = pytest.mark.anyio
@@ -182,6 +183,7 @@ async def test_jobs_tell_result_logs_and_error(fake: FakeTailor) -> None:
     assert d.id == "job:a/d"
 
 
+@in_own_time
 async def test_many_runs_are_asked_for_a_few_at_once(fake: FakeTailor) -> None:
     """The jobs of many runs come by at most eight requests at a time."""
     at_once, most = 0, 0
@@ -201,7 +203,7 @@ async def test_many_runs_are_asked_for_a_few_at_once(fake: FakeTailor) -> None:
 
     fake.app.router.routes.clear()
     fake.app.add_route("/tailor.v1.OperatorService/{method}", counted, methods=["POST"])
-    async with fake.platform() as platform, asyncio.timeout(5):
+    async with fake.platform() as platform:
         asyncio.get_running_loop().call_later(0.1, released.set)  # by then all that will come at once have come
         found = await platform.get_jobs(ids)
     assert list(found) == ids

@@ -21,6 +21,7 @@ from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.tailor.starts import header_value
 from gqlplugin.workflow import create_workflow
 from tests.contract.support import ALICE, app_of, echo_workflow
+from tests.own_time import in_own_time, running_loop
 from tests.platform.tailor.fake import RUN, WORKFLOW, WORKSPACE, FakeTailor, connect_error, html, run
 
 pytestmark = pytest.mark.anyio
@@ -179,12 +180,14 @@ async def test_a_refusal_after_a_lost_try_is_no_proof(fake: FakeTailor) -> None:
             await platform.start_workflow("order-processing", "1", caller=ALICE)
 
 
+@in_own_time
 async def test_a_slow_start_is_lost_in_time(fake: FakeTailor) -> None:
     """A server that accepts and does not answer within the time-out leaves the outcome unknown."""
     fake.slow["TestStartWorkflow"] = asyncio.Event()
-    async with fake.platform(timeout=timedelta(milliseconds=100)) as platform, asyncio.timeout(5):
+    async with fake.platform(timeout=timedelta(milliseconds=100)) as platform:
         with pytest.raises(OutcomeUnknownError):
             await platform.start_workflow("order-processing", "1", caller=ALICE)
+        assert running_loop().time() == pytest.approx(0.1)
     assert len(fake.calls("TestStartWorkflow")) == 1
 
 

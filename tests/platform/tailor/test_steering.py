@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -293,8 +294,8 @@ async def test_canceled_runs_are_listed_by_their_status(fake: FakeTailor) -> Non
 async def test_closing_ends_a_cancel_that_waits(ours: FakeTailor) -> None:
     """A call under way when the platform is closed does not hang, and may have been done."""
     ours.slow["CancelWorkflowExecution"] = asyncio.Event()
-    async with asyncio.timeout(10):
-        async with ours.platform() as platform:
+    async with asyncio.timeout(60):
+        async with ours.platform(timeout=timedelta(hours=1)) as platform:
             call = asyncio.create_task(platform.cancel(RUN))
             while not ours.calls("CancelWorkflowExecution"):  # noqa: ASYNC110 - the fake has no event for it
                 await asyncio.sleep(0.005)

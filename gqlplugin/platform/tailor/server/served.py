@@ -14,6 +14,7 @@ from gqlplugin.platform.base import Definitions, Platform, RunnableWorkflow
 from gqlplugin.platform.tailor.server.ids import workflow_id
 from gqlplugin.platform.tailor.server.paging import PageTokens
 from gqlplugin.platform.tailor.server.tokens import MachineUserTokens
+from gqlplugin.tasks import begin, result_of
 
 T = TypeVar("T")
 
@@ -70,15 +71,10 @@ class Writes:
 
     async def finish(self, call: Coroutine[Any, Any, T]) -> T:
         """The call's result."""
-        task = asyncio.ensure_future(call)
+        task = begin(call)
         self._tasks.add(task)
-        task.add_done_callback(self._finished)
-        return await asyncio.shield(task)
-
-    def _finished(self, task: asyncio.Future[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # so that asyncio does not warn of it when nobody waits any more
+        task.add_done_callback(self._tasks.discard)
+        return await result_of(task)
 
     async def wait(self) -> None:
         """Until none is under way."""

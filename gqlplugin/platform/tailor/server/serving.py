@@ -16,6 +16,8 @@ from hypercorn.typing import ASGIFramework
 from hypercorn.utils import LifespanFailureError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gqlplugin.tasks import begin, result_of
+
 _CANCELLING_SECONDS = 5.0
 _KEEP_ALIVE_SECONDS = 60.0  # above the interval that clients poll at, so that no request meets a closing connection
 _DRAIN_SECONDS = 10.0
@@ -50,12 +52,10 @@ async def run_server(
     real_port: int = listener.getsockname()[1]
     guarded = _Guarded(asgi, lambda: started and started(real_port))
     config = _config(listener, grace.total_seconds())
-    serving = asyncio.ensure_future(
-        serve(cast(ASGIFramework, guarded), config, mode="asgi", shutdown_trigger=shutdown.wait)
-    )
+    serving = begin(serve(cast(ASGIFramework, guarded), config, mode="asgi", shutdown_trigger=shutdown.wait))
     late = asyncio.create_task(_cancel_late(guarded, shutdown, grace.total_seconds()))
     try:
-        await asyncio.shield(serving)
+        await result_of(serving)
     except asyncio.CancelledError:
         shutdown.set()
         await serving

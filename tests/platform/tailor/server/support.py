@@ -33,7 +33,7 @@ T = TypeVar("T")
 TOKEN = "operator-token-of-the-tests"  # noqa: S105
 WORKSPACE = "7a52c0f3-7a5c-4f0e-9d6a-0a8f5c1b2d3e"
 UNKNOWN = "00000000-0000-4000-8000-00000000dead"
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """Made once, as loading the certificates takes longer than most tests; no server here speaks TLS."""
 
@@ -207,6 +207,7 @@ async def http_client(port: int, token: str = TOKEN, *, http2: bool = False) -> 
         http1=not http2,
         http2=http2,
         trust_env=False,
+        timeout=PATIENCE_SECONDS,
         verify=TLS,
     ) as http:
         yield http

@@ -19,6 +19,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from gqlplugin.platform.tailor.server.serving import run_server
+from tests.loopback import free_port
 from tests.platform.tailor.server.support import (
     PATIENCE_SECONDS,
     TOKEN,
@@ -207,16 +208,14 @@ async def test_shutdown_lets_requests_end(http2: bool) -> None:
 
 
 @pytest.mark.parametrize("http2", [False, True])
-async def test_shutdown_is_bounded(http2: bool) -> None:
+async def test_shutdown_is_bounded(http2: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request that does not end is cancelled once its grace is over."""
+    monkeypatch.setattr("gqlplugin.platform.tailor.server.serving._CANCELLING_SECONDS", 3600)
     app = App()
-    loop = asyncio.get_running_loop()
     async with asyncio.timeout(PATIENCE_SECONDS):
         async with serving(app.asgi, grace=QUICK) as port, http_client(port, http2=http2) as http:
             request = asyncio.create_task(http.get("/", timeout=PATIENCE_SECONDS))
             await app.asked.wait()
-            before = loop.time()
-        assert loop.time() - before < 4
         [result] = await asyncio.gather(request, return_exceptions=True)
     assert isinstance(result, httpx.HTTPError) or (isinstance(result, httpx.Response) and result.status_code == 500)
     assert app.events == ["entered", "cancelled", "left"]
@@ -226,14 +225,11 @@ async def test_shutdown_with_idle_connections() -> None:
     """Connections that are kept alive, or never asked anything, don't hold up a shutdown."""
     app = App()
     app.go_on.set()
-    loop = asyncio.get_running_loop()
-    async with serving(app.asgi) as port:
+    async with serving(app.asgi, grace=timedelta(hours=1)) as port:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         async with http_client(port) as http, http_client(port, http2=True) as http2:
             await http.get("/")
             await http2.get("/")
-            before = loop.time()
-    assert loop.time() - before < 2
     writer.close()
 
 
@@ -273,8 +269,7 @@ async def test_lifespan_that_fails(phase: str) -> None:
         yield
         raise LookupError("no such file")
 
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     shutdown = asyncio.Event()
     shutdown.set()
     with pytest.raises(LookupError, match="no such file"):
@@ -293,7 +288,7 @@ async def test_callback_that_fails() -> None:
         raise LookupError("nobody there")
 
     with pytest.raises(LookupError, match="nobody there"):
-        await run_server(app.asgi, port=0, shutdown=asyncio.Event(), started=fail)
+        await run_server(app.asgi, port=free_port(), shutdown=asyncio.Event(), started=fail)
     socket.create_server(("127.0.0.1", ports[0])).close()
     assert app.events == ["entered", "left"]
 
@@ -311,7 +306,7 @@ async def test_ipv6() -> None:
         await asyncio.sleep(0)
         if server.done():
             await server
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=PATIENCE_SECONDS) as http:
         assert (await http.get(f"http://[::1]:{ports[0]}/")).text == "answered"
     shutdown.set()
     await server

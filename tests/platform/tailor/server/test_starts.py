@@ -210,7 +210,7 @@ async def test_start_goes_on_without_its_client(caplog: pytest.LogCaptureFixture
             call.cancel()
             await asyncio.wait([call])
         assert call.cancelled()
-        reply = await served.client.call("StartWorkflow", message, headers={"connect-timeout-ms": "50"})
+        reply = await served.client.call("StartWorkflow", message, headers={"connect-timeout-ms": "2000"})
         assert (reply.status, reply.code) == (504, "deadline_exceeded")
         platform.go_on.set()
 
@@ -223,15 +223,17 @@ async def test_start_goes_on_without_its_client(caplog: pytest.LogCaptureFixture
 
 async def test_start_under_way_at_shutdown(tmp_path: Path) -> None:
     """A server that is stopped lets a start go through before it closes the platform."""
-    platform = Slow(tmp_path / "runs.sqlite")
+    platform, is_given_up = Slow(tmp_path / "runs.sqlite"), asyncio.Event()
 
     async def start_and_stop() -> None:
         async with shop_server(platform) as served:
             message = {"workflowId": await served.client.workflow_id("flaky")}
-            await served.client.call("StartWorkflow", message, headers={"connect-timeout-ms": "50"})
+            await served.client.call("StartWorkflow", message, headers={"connect-timeout-ms": "2000"})
+            is_given_up.set()
 
     stopping = asyncio.create_task(start_and_stop())
     await platform.asked.wait()
+    await is_given_up.wait()
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(platform.closed.wait(), 0.5)
     platform.go_on.set()
@@ -263,7 +265,7 @@ async def test_resume_answers_within_its_time(served: Served) -> None:
     await served.client.in_status(run_id, "FAILED")
     await served.client.in_status(await served.client.start("gate", "block"), "RUNNING")
     served.shop.mended = True
-    headers = {"connect-timeout-ms": "300"}
+    headers = {"connect-timeout-ms": "4000"}
     reply = await served.client.call("ResumeWorkflowExecution", {"executionId": run_id}, headers=headers)
     assert (reply.status, reply.body) == (200, {"executionId": run_id})
     assert (await served.client.run(run_id))["status"] == "STATUS_PENDING_RESUME"

@@ -1,0 +1,67 @@
+"""Tasks that go on when those who wait for them are cancelled."""
+
+import asyncio
+
+import pytest
+
+from gqlplugin.tasks import begin, result_of
+from tests.abandoned import Failing, nothing_reported
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_all_who_wait_get_the_result() -> None:
+    """It is made once; who comes late gets it, too."""
+    task = begin(asyncio.sleep(0, "done"))
+    assert list(await asyncio.gather(result_of(task), result_of(task))) == ["done", "done"]
+    assert await result_of(task) == "done"
+
+
+async def test_all_who_wait_get_the_error() -> None:
+    """Who waits is told, although asyncio reports nothing."""
+    failing = Failing()
+    with nothing_reported():
+        task = begin(failing())
+        waiting = asyncio.gather(result_of(task), result_of(task), return_exceptions=True)
+        await failing.began.wait()
+        await failing.fail()
+        assert list(map(type, await waiting)) == [ValueError] * 2
+        del task, waiting
+
+
+async def test_who_waits_for_a_cancelled_task_is_cancelled() -> None:
+    """As who waits for the task itself."""
+    task = begin(asyncio.Event().wait())
+    waiter = asyncio.create_task(result_of(task))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([waiter])
+    assert waiter.cancelled()
+
+
+async def test_a_task_goes_on_when_who_waits_is_cancelled() -> None:
+    """The others get its result."""
+    go_on = asyncio.Event()
+    task = begin(go_on.wait())
+    waiters = [asyncio.create_task(result_of(task)) for _ in range(2)]
+    await asyncio.sleep(0)
+    waiters[0].cancel()
+    await asyncio.wait([waiters[0]])
+    go_on.set()
+    assert await waiters[1]
+    assert waiters[0].cancelled()
+
+
+async def test_an_error_that_comes_after_is_not_reported() -> None:
+    """Nobody waits for it any more."""
+    failing = Failing()
+    with nothing_reported():
+        await failing.outlive(result_of(begin(failing())))
+
+
+async def test_an_error_that_comes_at_the_same_moment_is_not_reported() -> None:
+    """Who waits is cancelled when the task has failed, and before they have noticed."""
+    failing = Failing()
+    with nothing_reported():
+        waiter = asyncio.create_task(result_of(begin(failing())))
+        await failing.fail_while_cancelling(waiter)
