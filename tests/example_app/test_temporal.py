@@ -1,5 +1,6 @@
 """The shop on Temporal: its settings, its demo, and what it is deployed with."""
 
+import asyncio
 import os
 import re
 import signal
@@ -65,8 +66,9 @@ async def test_the_shop_keeps_its_data_on_a_server(postgres_url: str) -> None:
     async with serve(serve_shop(Settings(data_url=postgres_url), platform)) as client:
         client.http.headers.update(ALICE)
         run_id = await trigger(client, await place_order(client))
-        async for _ in platform.watch(run_id):
-            pass
+        async with asyncio.timeout(60):
+            async for _ in platform.watch(run_id):
+                pass
         run = (await client.run(RUN, {"id": run_id}))["workflowRun"]
         assert run["status"] == "SUCCESS", run
         assert [one["runId"] for one in (await client.run("{ notifications { runId } }"))["notifications"]] == [run_id]

@@ -104,11 +104,12 @@ class Interpreter:
         except RecordTooLargeError:
             return Outcome(end=End.FAILED, error=dump_error(_TOO_LARGE))
         self._state.started_at = self._state.started_at or workflow.now().isoformat()
+        status = workflow.info().typed_search_attributes.get(STATUS, ExecutionStatus.PENDING.value)
         self._say(ExecutionStatus.RUNNING)
         self._epoch += 1
         self._in_session = True
         try:
-            outcome = await self._run_jobs(record)
+            outcome = await self._run_jobs(record, status)
         finally:
             self._in_session = False
         # what is recorded stands: of a session that was lost, only its last heartbeat is known, which may be older
@@ -126,7 +127,7 @@ class Interpreter:
         await request_admission(limit)
         await workflow.wait_condition(lambda: self._is_admitted)
 
-    async def _run_jobs(self, record: bytes) -> Outcome:
+    async def _run_jobs(self, record: bytes, status: str) -> Outcome:
         session = Session(
             workflow_name=workflow.info().workflow_type,
             input=self._start.input,
@@ -135,6 +136,7 @@ class Interpreter:
             attempt=self._state.attempt,
             limit=self._limit,
             began_at=self._state.started_at,
+            status=status,
         )
         try:
             outcome: Outcome = await workflow.execute_activity(
@@ -183,7 +185,7 @@ class Interpreter:
         if len(self._state.answered) > _ANSWERS_KEPT:
             del self._state.answered[next(iter(self._state.answered))]
         self._wait, self._answer, self._state.wait = None, None, None
-        self._say(ExecutionStatus.RUNNING, WAIT_POINT.value_unset(), WAITING_SINCE.value_unset())
+        self._say(ExecutionStatus.PENDING_RESUME, WAIT_POINT.value_unset(), WAITING_SINCE.value_unset())
 
     def _end_wait(self, wait: Wait) -> None:
         """Record the answer to a wait, or that none has come in time."""

@@ -151,6 +151,7 @@ class Session:
     Attributes:
         epoch: Which session of the run it is: what a session that was given up says is not heard.
         limit: Under which limit it was admitted; None is without.
+        status: The run's before.
     """
 
     workflow_name: str
@@ -160,6 +161,7 @@ class Session:
     attempt: int
     limit: int | None = None
     began_at: str | None = None
+    status: str = ExecutionStatus.PENDING.value
 
 
 class End(StrEnum):

@@ -250,6 +250,10 @@ class FireActivities:
         """
         moment = datetime.fromisoformat(scheduled_at)
         if not await asyncio.to_thread(fires, timetable.schedule, moment, self.now()):
+            if not is_surplus(timetable.schedule, moment):
+                _logger.warning(
+                    "%r was missed at %s; missed=%r leaves it out", timetable.name, moment, timetable.missed
+                )
             return None
         firing = self._definitions.firings.get(timetable.name)
         policy = None if firing is None else firing.concurrency_policy
@@ -272,7 +276,4 @@ def fires(schedule: Schedule, moment: datetime, now: datetime) -> bool:
         return False
     if not schedule.is_time(moment):
         return True
-    is_fired = moment in schedule.due(moment, max(now, moment)).times  # the clock of the service may be ahead
-    if not is_fired:
-        _logger.warning("The time %s of a schedule was missed; missed=%r leaves it out", moment, schedule.missed)
-    return is_fired
+    return moment in schedule.due(moment, max(now, moment)).times  # the clock of the service may be ahead

@@ -211,7 +211,7 @@ def _execution_of(run_id: str, session: Session) -> WorkflowExecution:
     return WorkflowExecution(
         id=run_id,
         workflow_name=session.workflow_name,
-        status=ExecutionStatus.RUNNING,
+        status=ExecutionStatus(session.status),
         input=session.input,
         created_at=datetime.fromisoformat(facts.created_at),
         caller=load_user(facts.caller),

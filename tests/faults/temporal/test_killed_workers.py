@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gqlplugin.execution import WorkflowExecution
 from gqlplugin.identity import User
 from gqlplugin.platform.base import Platform
 from gqlplugin.platform.temporal import TemporalPlatform
@@ -25,9 +26,10 @@ from tests.faults.temporal.worker import HEARTBEAT_TIMEOUT
 pytestmark = pytest.mark.anyio
 
 ORDERS = 110  # and as many deliveries, each a run too
+AT_ONCE = 32
 WORKERS = 2
 FEWEST_KILLS = 6
-LONGEST_SECONDS = 400
+LONGEST_SECONDS = 600
 LIVES = (50, 500)  # lines of the ledger, of which an order makes about twenty
 
 
@@ -42,12 +44,19 @@ async def keep_killing(address: str, task_queue: str, ledger: Ledger, dice: rand
         kills.append(life)
 
 
-async def start(platform: Platform, count: int, chance: random.Random) -> dict[str, Order]:
-    orders = [Order(number=number, seconds=chance.uniform(0, 0.3)) for number in range(count)]
-    return {
-        await platform.start_workflow("order", order.model_dump_json(), caller=User("alice", "user")): order
-        for order in orders
-    }
+async def run_all(platform: Platform, orders: dict[str, Order], chance: random.Random) -> dict[str, WorkflowExecution]:
+    """All orders from start to end, some at a time; each is noted once its start is acknowledged."""
+    left = iter([Order(number=number, seconds=chance.uniform(0, 0.3)) for number in range(ORDERS)])
+    runs: dict[str, WorkflowExecution] = {}
+
+    async def some() -> None:
+        for order in left:
+            run_id = await platform.start_workflow("order", order.model_dump_json(), caller=User("alice", "user"))
+            orders[run_id] = order
+            runs.update(await all_ended(platform, [run_id]))
+
+    await asyncio.gather(*(some() for _ in range(AT_ONCE)))
+    return runs
 
 
 async def test_what_is_known_is_never_done_again_however_often_workers_die(
@@ -58,18 +67,22 @@ async def test_what_is_known_is_never_done_again_however_often_workers_die(
     ledger = Ledger(tmp_path / "ledger")
     platform = TemporalPlatform(temporal_address, task_queue=task_queue, heartbeat_timeout=HEARTBEAT_TIMEOUT)
     kills: list[int] = []
-    async with asyncio.timeout(LONGEST_SECONDS), platform:
-        orders = await start(platform, ORDERS, chance)
-        async with meanwhile(
+    orders: dict[str, Order] = {}
+    async with (
+        asyncio.timeout(LONGEST_SECONDS),
+        platform,
+        meanwhile(
             *(keep_killing(temporal_address, task_queue, ledger, chance, kills) for _ in range(WORKERS)),
             approve_all(platform),
             tell_what_is_known(platform, ledger, orders, chance),
-        ):
-            runs = await all_ended(platform, orders)
-            check_all_done(runs, orders, ledger)
-            deliveries = ledger.details(DELIVER)
-            assert all(len(deliveries[run_id]) == 1 for run_id in orders), "a delivery was started twice"
-            delivered = await all_ended(platform, [run_id for ids in deliveries.values() for run_id in ids])
+        ),
+    ):
+        runs = await run_all(platform, orders, chance)
+        check_all_done(runs, orders, ledger)
+        deliveries = ledger.details(DELIVER)
+        assert all(len(deliveries[run_id]) == 1 for run_id in orders), "a delivery was started twice"
+        delivered = await all_ended(platform, [run_id for ids in deliveries.values() for run_id in ids])
+    assert len(orders) == ORDERS
     assert sorted(run.output or "" for run in delivered.values()) == sorted(f'"{run_id}"' for run_id in orders)
     assert ledger.begun_again() == []
     assert len(kills) >= FEWEST_KILLS

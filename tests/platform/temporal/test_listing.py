@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import temporalio.client
 from temporalio import workflow
+from temporalio.api.common.v1 import WorkflowExecution as WorkflowExecutionReference
+from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.client import Client
 from temporalio.common import RawValue, SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError
@@ -203,6 +205,12 @@ async def test_statuses_of_ended_runs(shop: Shop) -> None:
     page = await shop.listing.runs(ExecutionFilter(), 10, None)
     statuses = [SUCCESS, FAILED, CANCELED, CANCELED, FAILED, SUCCESS]
     assert [(one.id, one.status) for one in page.executions] == list(zip(ids, statuses, strict=True))
+    last = await handles[5].describe()  # handles follow a run into its new history
+    gone = WorkflowExecutionReference(workflow_id=last.id, run_id=last.run_id)
+    request = DeleteWorkflowExecutionRequest(namespace=shop.client.namespace, workflow_execution=gone)
+    await shop.client.workflow_service.delete_workflow_execution(request)
+    await shop.shows(len(ids))  # the history before is there still
+    assert await shop.ids() == ids[:5]
 
 
 async def test_resumed_runs_are_listed_once(shop: Shop) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import zoneinfo
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,11 +28,13 @@ from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
 
 from gqlplugin.app import App, define_app
 from gqlplugin.errors import DefinitionError, PlatformUnavailableError
+from gqlplugin.execution import ConcurrencyPolicy
 from gqlplugin.executor import ScheduleArgs, create_executor, function_operation, schedule_trigger
+from gqlplugin.executor.firing import Firing
 from gqlplugin.identity import dump_user, executor_user
 from gqlplugin.platform.ids import is_uuid7
 from gqlplugin.platform.temporal.messages import FACTS, FIRE, Facts, Start
-from gqlplugin.platform.temporal.schedules import Fire, FireActivities, fires, follow_schedules
+from gqlplugin.platform.temporal.schedules import Fire, FireActivities, Timetable, fires, follow_schedules
 from gqlplugin.schedule import MissedPolicy
 from tests.loopback import free_port
 from tests.platform.temporal.waiting import until
@@ -63,7 +65,7 @@ def app_of(
 
 
 @workflow.defn(dynamic=True)
-class Firing:
+class Ran:
     """A run: its result is its argument."""
 
     @workflow.run
@@ -101,15 +103,17 @@ class Place:
         return True
 
     @asynccontextmanager
-    async def worker(self, app: App, now: datetime | None = None) -> AsyncIterator[None]:
+    async def worker(self, app: App, now: datetime | Callable[[], datetime] | None = None) -> AsyncIterator[None]:
         """A process that runs workflows, whose clock may stand still."""
         activities = FireActivities(app)
-        if now is not None:
+        if isinstance(now, datetime):
             activities.now = lambda: now
+        elif now is not None:
+            activities.now = now
         async with Worker(
             self.client,
             task_queue=self.task_queue,
-            workflows=[Fire, Firing],
+            workflows=[Fire, Ran],
             activities=activities.activities,
             workflow_runner=UnsandboxedWorkflowRunner(),
         ):
@@ -360,7 +364,6 @@ async def test_a_decision_that_fails_is_made_again(place: Place) -> None:
     """An error on the way to a run loses no time of a schedule."""
     app = app_of("@hourly", missed="all")
     await place.follow(app)
-    activities = FireActivities(app)
     calls = 0
 
     def now() -> datetime:
@@ -370,14 +373,7 @@ async def test_a_decision_that_fails_is_made_again(place: Place) -> None:
             raise OSError("no clock")
         return utc("2026-02-01T01:30")
 
-    activities.now = now
-    async with Worker(
-        place.client,
-        task_queue=place.task_queue,
-        workflows=[Fire, Firing],
-        activities=activities.activities,
-        workflow_runner=UnsandboxedWorkflowRunner(),
-    ):
+    async with place.worker(app, now):
         await backfill(place, utc("2026-02-01T00:30"), utc("2026-02-01T01:30"))
         await place.ended(1)
         assert await place.fired() == ["2026-02-01T01:00:00Z"]
@@ -394,3 +390,16 @@ def test_which_times_fire() -> None:
     berlin = parse("30 2 * * *", "Europe/Berlin", "all")
     assert fires(berlin, utc("2026-10-25T00:30"), noon)
     assert not fires(berlin, utc("2026-10-25T01:30"), noon)
+
+
+async def test_a_firing_keeps_its_limit() -> None:
+    """A run knows from its start how many of its kind execute at once, as those that are started otherwise."""
+    app = app_of("@hourly")
+    firing = app.firings[NAME]
+    assert isinstance(firing, Firing)
+    firing.concurrency_policy = ConcurrencyPolicy(3)
+    timetable = Timetable(name=NAME, cron="@hourly", timezone="UTC", missed="all", heartbeat_seconds=5, until="")
+    new = await FireActivities(app).decide(timetable, "2026-02-01T12:00:07+00:00")
+    assert new is not None
+    assert new.start.limit == 3
+    assert new.start.heartbeat_seconds == 5
