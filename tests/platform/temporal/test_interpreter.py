@@ -12,6 +12,7 @@ from gqlplugin.execution import ExecutionFilter, ExecutionStatus, RetryPolicy
 from gqlplugin.job import JobContext, create_workflow_job
 from gqlplugin.platform.temporal import interpreter, messages, sessions
 from gqlplugin.platform.temporal.messages import Recorded
+from gqlplugin.platform.temporal.records import Record
 from gqlplugin.workflow import create_workflow
 from tests.contract.support import ended, failed, in_status, jobs_of, output_of, until, workflow_of
 from tests.platform.temporal.support import executing, platform_at
@@ -192,11 +193,11 @@ async def test_an_error_of_the_platform_in_a_session_is_tried_again(
 ) -> None:
     """What fails beside the jobs does not fail the run: it begins again after a pause, with what is recorded."""
     calls: list[int] = []
-    original = interpreter.Record.load
+    original = Record.load
 
-    class Flawed(interpreter.Record):
+    class Flawed(Record):
         @classmethod
-        def load(cls, text: bytes) -> interpreter.Record:
+        def load(cls, text: bytes) -> Record:
             calls.append(1)
             if len(calls) == 1:
                 raise OSError

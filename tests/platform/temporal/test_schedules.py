@@ -6,6 +6,7 @@ import zoneinfo
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -49,9 +50,7 @@ TIMEOUT = timedelta(seconds=30)
 async def nothing(args: ScheduleArgs) -> None: ...
 
 
-def app_of(
-    *crons: str, timezone: str = "UTC", missed: MissedPolicy = "all", names: Sequence[str] = ("nightly", "often")
-) -> App:
+def app_of(*crons: str, timezone: str = "UTC", missed: MissedPolicy = "all") -> App:
     """An app with schedules."""
     executors = [
         create_executor(
@@ -59,7 +58,7 @@ def app_of(
             trigger=schedule_trigger(cron, timezone=timezone, missed=missed),
             operation=function_operation(nothing),
         )
-        for name, cron in zip(names, crons, strict=False)
+        for name, cron in zip(("nightly", "often"), crons, strict=False)
     ]
     return define_app("scheduled", executors=executors)
 
@@ -106,10 +105,8 @@ class Place:
     async def worker(self, app: App, now: datetime | Callable[[], datetime] | None = None) -> AsyncIterator[None]:
         """A process that runs workflows, whose clock may stand still."""
         activities = FireActivities(app)
-        if isinstance(now, datetime):
-            activities.now = lambda: now
-        elif now is not None:
-            activities.now = now
+        if now is not None:
+            activities.now = now if callable(now) else partial(now.replace)
         async with Worker(
             self.client,
             task_queue=self.task_queue,
