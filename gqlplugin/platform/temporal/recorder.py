@@ -192,14 +192,14 @@ class TemporalRecorder:
 
     async def _persist(self, call: Callable[[], Awaitable[R]]) -> R:
         """The answer to a call, which is made until there is one: nobody else goes on with the run meanwhile."""
-        pause = 0.1
+        pause, task = 0.1, asyncio.current_task()
+        asked_to_stop = 0 if task is None else task.cancelling()
         while True:
             try:
                 return await call()
             except PlatformUnavailableError as error:
-                if isinstance(error.__cause__, BaseException) and isinstance(
-                    error.__cause__.__cause__, asyncio.CancelledError
-                ):
+                # Temporal's client has this one error for a call that was cancelled and one that took too long
+                if task is not None and task.cancelling() > asked_to_stop:
                     raise asyncio.CancelledError from error
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)

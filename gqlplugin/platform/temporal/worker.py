@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -13,7 +12,6 @@ from typing import Any
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from gqlplugin.errors import PlatformUnavailableError
 from gqlplugin.platform.base import Definitions
 from gqlplugin.platform.temporal.admission import Admission, AdmissionActivities
 from gqlplugin.platform.temporal.attributes import ensure_search_attributes
@@ -76,15 +74,22 @@ async def working(
         *FireActivities(definitions).activities,
     ]
     worker = _worker(client, task_queue, options, activities)
-    async with _running(worker):
+    async with worker:
         try:
             yield
         finally:
             sessions.drain()
-            # what the last jobs record needs somebody who takes the workflows' tasks, which the other no longer does
-            if worker.is_running:
-                async with _running(_worker(other, task_queue, options, ())):
-                    await worker.shutdown()
+            await _leave(worker, _worker(other, task_queue, options, ()))
+
+
+async def _leave(worker: Worker, successor: Worker) -> None:
+    """Let a worker end. What its last jobs record needs somebody who takes the workflows' tasks: it no longer does."""
+    try:
+        async with successor:
+            await worker.shutdown()
+    except RuntimeError as error:
+        _logger.warning("What the last jobs record may be lost, and they begin again elsewhere: %s", error)
+        await worker.shutdown()
 
 
 def _worker(client: Client, task_queue: str, options: WorkerOptions, activities: Sequence[Any]) -> Worker:
@@ -101,33 +106,3 @@ def _worker(client: Client, task_queue: str, options: WorkerOptions, activities:
         graceful_shutdown_timeout=options.grace,
         no_remote_activities=not activities,
     )
-
-
-@asynccontextmanager
-async def _running(worker: Worker) -> AsyncIterator[None]:
-    """While entered, a worker works.
-
-    Raises:
-        PlatformUnavailableError: It has stopped by itself, as what the service said left it no choice.
-    """
-    running, entered = asyncio.create_task(worker.run()), asyncio.current_task()
-    stopped: list[BaseException] = []
-
-    def stop(done: asyncio.Task[None]) -> None:
-        if not done.cancelled() and (error := done.exception()) is not None and entered is not None:
-            stopped.append(error)
-            entered.cancel()
-
-    running.add_done_callback(stop)
-    try:
-        yield
-    except asyncio.CancelledError:
-        if not stopped or entered is None or entered.uncancel() > 0:
-            raise
-        _logger.error("This process can't run jobs any longer: %s", stopped[0])
-        raise PlatformUnavailableError from stopped[0]
-    finally:
-        running.remove_done_callback(stop)
-        if not running.done():
-            await worker.shutdown()
-            await running
