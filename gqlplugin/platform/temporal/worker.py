@@ -68,18 +68,15 @@ async def working(
         client, task_queue, definitions, heartbeat_seconds=options.heartbeat.total_seconds(), timeout=options.timeout
     )
     sessions = Sessions(definitions, client, starts, threads=options.threads, heartbeat=options.heartbeat)
-    activities = [
-        sessions.run_jobs,
-        *AdmissionActivities(client).activities,
-        *FireActivities(definitions).activities,
-    ]
-    worker = _worker(client, task_queue, options, activities)
+    small = [*AdmissionActivities(client).activities, *FireActivities(definitions).activities]
+    worker = _worker(client, task_queue, options, [sessions.run_jobs, *small])
+    successor = _worker(other, task_queue, options, small, no_remote_activities=True)
     async with worker:
         try:
             yield
         finally:
             sessions.drain()
-            await _leave(worker, _worker(other, task_queue, options, ()))
+            await _leave(worker, successor)
 
 
 async def _leave(worker: Worker, successor: Worker) -> None:
@@ -92,7 +89,14 @@ async def _leave(worker: Worker, successor: Worker) -> None:
         await worker.shutdown()
 
 
-def _worker(client: Client, task_queue: str, options: WorkerOptions, activities: Sequence[Any]) -> Worker:
+def _worker(
+    client: Client,
+    task_queue: str,
+    options: WorkerOptions,
+    activities: Sequence[Any],
+    *,
+    no_remote_activities: bool = False,
+) -> Worker:
     return Worker(
         client,
         task_queue=task_queue,
@@ -104,5 +108,5 @@ def _worker(client: Client, task_queue: str, options: WorkerOptions, activities:
         default_heartbeat_throttle_interval=_LIVE_INTERVAL,
         sticky_queue_schedule_to_start_timeout=_STICKY,
         graceful_shutdown_timeout=options.grace,
-        no_remote_activities=not activities,
+        no_remote_activities=no_remote_activities,
     )

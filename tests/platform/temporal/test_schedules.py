@@ -6,7 +6,6 @@ import zoneinfo
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -106,7 +105,7 @@ class Place:
         """A process that runs workflows, whose clock may stand still."""
         activities = FireActivities(app)
         if now is not None:
-            activities.now = now if callable(now) else partial(now.replace)
+            activities.now = now if callable(now) else lambda: now
         async with Worker(
             self.client,
             task_queue=self.task_queue,
@@ -205,6 +204,7 @@ async def test_the_changes_of_clocks_are_told_again_in_time(place: Place) -> Non
     """A schedule that was made long ago learns of the coming changes of clocks, though its definition is the same."""
     await place.follow(app_of("30 2 * * *", timezone="Europe/Berlin"))
     wanted = (await place.describe()).schedule.spec.intervals
+    assert wanted
 
     def aged(found: object) -> ScheduleUpdate:
         [payload] = schedule.action.args  # type: ignore[attr-defined]  # it starts a workflow
@@ -218,7 +218,6 @@ async def test_the_changes_of_clocks_are_told_again_in_time(place: Place) -> Non
     await place.handle().update(aged)
     assert not (await place.describe()).schedule.spec.intervals
     await place.follow(app_of("30 2 * * *", timezone="Europe/Berlin"))
-    assert len(wanted) >= 4
     assert (await place.describe()).schedule.spec.intervals == wanted
 
 
