@@ -126,7 +126,9 @@ def find_work(spec: str | None, platform: str | None, database: str | None) -> W
         raise UsageError(f"{spec!r} has a platform of its own: leave out {said}, or name the App itself.")
     else:
         place = f"on {endpoint.platform!r}"
-        work = Work(app=endpoint.app, platform=endpoint.platform, place=place, schema=endpoint.schema)
+        work = Work(
+            app=endpoint.app, platform=endpoint.platform, place=place, schema=cast("strawberry.Schema", endpoint.schema)
+        )
     _check_runs_jobs(work.platform)
     return work
 

@@ -96,9 +96,19 @@ class Interpreter:
         self._state.started_at = start.began_at
 
     async def _session(self) -> Outcome:
-        """Have the jobs run, from the record to wherever they get."""
-        if self._limit is not None:
-            await self._get_admitted(self._limit)
+        """Have the jobs run, from the record to wherever they get; when it is this run's turn, under a limit."""
+        if self._limit is None:
+            return await self._run_session()
+        info = workflow.info()
+        try:
+            await request_admission(self._limit, since=info.workflow_start_time if self._epoch == 0 else None)
+            await workflow.wait_condition(lambda: self._is_admitted)
+            return await self._run_session()
+        finally:
+            self._is_admitted = False
+            await give_back()
+
+    async def _run_session(self) -> Outcome:
         try:
             record = self._record.dump(beside=self._start.input)
         except RecordTooLargeError:
@@ -114,18 +124,11 @@ class Interpreter:
             self._in_session = False
         # what is recorded stands: of a session that was lost, only its last heartbeat is known, which may be older
         self._record.put([row for row in outcome.rows if not self._is_recorded(row[0])])
-        if self._is_admitted:
-            self._is_admitted = False
-            await give_back()
         return outcome
 
     def _is_recorded(self, place: str) -> bool:
         row = self._record.rows.get(place)
         return row is not None and JobStatus(row[3]).is_final
-
-    async def _get_admitted(self, limit: int) -> None:
-        await request_admission(limit)
-        await workflow.wait_condition(lambda: self._is_admitted)
 
     async def _run_jobs(self, record: bytes, status: str) -> Outcome:
         session = Session(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from datetime import timedelta
@@ -21,6 +22,8 @@ from gqlplugin.platform.temporal.connection import Connection, Options, connecte
 from gqlplugin.platform.temporal.records import run_of_job
 from gqlplugin.platform.temporal.starts import Limits
 from gqlplugin.platform.temporal.worker import WorkerOptions, working
+
+_TASK_QUEUE = re.compile(r"[A-Za-z0-9._:/-]{1,200}")  # what is put into queries, and begins the IDs of workflows
 
 
 class TemporalPlatform:
@@ -69,8 +72,12 @@ class TemporalPlatform:
         threads: int = 32,
         max_arg_bytes: int = 1024 * 1024,
     ) -> None:
-        if not (address and namespace and task_queue):
-            raise InvalidInputError("`address`, `namespace` and `task_queue` must not be empty.")
+        if not (address and namespace):
+            raise InvalidInputError("`address` and `namespace` must not be empty.")
+        if not _TASK_QUEUE.fullmatch(task_queue):
+            raise InvalidInputError(
+                f"`task_queue` has letters, digits and any of - _ . : / only, 1 to 200 of them, unlike {task_queue!r}."
+            )
         if min(timeout, heartbeat_timeout) <= timedelta(0) or min(max_concurrent_runs, threads, max_arg_bytes) < 1:
             raise InvalidInputError("Times, and how much there may be of something, must be above 0.")
         self._options = Options(

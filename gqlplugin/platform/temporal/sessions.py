@@ -141,7 +141,7 @@ class Sessions:
         asked = asyncio.get_running_loop().time()
         handle = self._client.get_async_activity_handle(task_token=activity.info().task_token)
         try:
-            async with asyncio.timeout(self._heartbeat.total_seconds() / 3):
+            async with asyncio.timeout(self._heartbeat.total_seconds() / 2):
                 await handle.heartbeat(rows)
         except AsyncActivityCancelledError:
             pass  # of which `activity.heartbeat` is told too

@@ -18,7 +18,7 @@ from gqlplugin.errors import IdempotencyKeyReusedError, InvalidInputError, Platf
 from gqlplugin.idempotency import MAX_KEY_LENGTH, note_earlier_start
 from gqlplugin.identity import AuthInvoker, User, dump_invoker, dump_user
 from gqlplugin.platform.ids import is_uuid7, uuid7
-from gqlplugin.platform.temporal.batch import MAX_BATCH_BYTES
+from gqlplugin.platform.temporal.batch import MAX_BATCH_BYTES, batch_bytes
 from gqlplugin.platform.temporal.calls import answering
 from gqlplugin.platform.temporal.messages import BATCH, FACTS, MAX_MEMO_CHARACTERS, Facts, NewRun, Start, caller_mark
 from gqlplugin.telemetry import current_trace
@@ -119,15 +119,13 @@ class Starts:
         """
         if len(args) > MAX_STARTS:
             raise InvalidInputError(f"At most {MAX_STARTS} runs are started at once, not {len(args)}.")
-        if sum(map(len, args)) > MAX_BATCH_BYTES:
-            raise InvalidInputError(
-                f"The arguments of runs that are started at once are limited to {MAX_BATCH_BYTES} bytes."
-            )
         ids = [None if within is None else derived_id(within, number) for number in range(len(args))]
         runs = [
             self._new(name, arg, caller, invoker, run_id=given, depth=depth)
             for arg, given in zip(args, ids, strict=True)
         ]
+        if batch_bytes(runs) > MAX_BATCH_BYTES:
+            raise InvalidInputError(f"Runs that are started at once may have {MAX_BATCH_BYTES} bytes together.")
         if runs:
             await self._begin_batch(runs, uuid7() if within is None else derived_id(within))
         return [new.run_id for new in runs]

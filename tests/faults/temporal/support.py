@@ -15,7 +15,7 @@ from gqlplugin.platform.base import Platform
 from tests.faults.temporal.app import STEPS, Order, approval
 from tests.faults.temporal.ledger import HELD, Ledger, Word
 
-ROUND_SECONDS = 0.5
+ROUND_SECONDS = 1.0
 
 
 def dice() -> random.Random:

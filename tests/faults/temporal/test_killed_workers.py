@@ -25,12 +25,12 @@ from tests.faults.temporal.worker import HEARTBEAT_TIMEOUT
 
 pytestmark = pytest.mark.anyio
 
-ORDERS = 110  # and as many deliveries, each a run too
+ORDERS = 101  # and as many deliveries, each a run too
 AT_ONCE = 32
 WORKERS = 2
-FEWEST_KILLS = 6
+FEWEST_KILLS = 4
 LONGEST_SECONDS = 600
-LIVES = (50, 500)  # lines of the ledger, of which an order makes about twenty
+LIVES = (100, 800)  # lines of the ledger, of which an order makes about twenty
 
 
 async def keep_killing(address: str, task_queue: str, ledger: Ledger, dice: random.Random, kills: list[int]) -> None:

@@ -275,9 +275,6 @@ async def test_a_service_that_is_gone_is_told(place: Place) -> None:
         )
 
 
-# What fires.
-
-
 async def test_a_firing_by_hand(place: Place) -> None:
     """Who triggers a schedule gets one run at once: of the firing, by its executor, with the time as argument."""
     app = app_of("@daily", missed="none")
