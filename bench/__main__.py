@@ -66,7 +66,11 @@ def _live(directory: Path, quick: bool) -> tuple[list[Row], str]:
 
 def _temporal(directory: Path, quick: bool) -> tuple[list[Row], str]:
     return temporal.rows(
-        directory, starts=200 if quick else 1000, runs=100 if quick else 500, repetitions=2 if quick else 5
+        directory,
+        starts=100 if quick else 400,
+        runs=50 if quick else 200,
+        repetitions=2 if quick else 3,
+        on_file=not quick,
     ), ""
 
 

@@ -91,7 +91,6 @@ class Interpreter:
         self._start = start
         self._record = Record.load(record)
         self._limit = start.limit
-        self._epoch = start.epoch
         self._state.attempt = start.attempt
         self._state.started_at = start.began_at
 
@@ -215,7 +214,6 @@ class Interpreter:
             heartbeat_seconds=self._start.heartbeat_seconds,
             limit=self._limit,
             attempt=self._state.attempt,
-            epoch=self._epoch,
             began_at=self._state.started_at,
             most_recorded=self._start.most_recorded,
         )

@@ -129,7 +129,7 @@ class Start:
         input: JSON text.
         heartbeat_seconds: After which silence a process that runs jobs counts as dead.
         limit: How many runs of the workflow execute at once, as far as the starting process knows.
-        attempt, epoch: Of a run that goes on in a new history.
+        attempt: Of a run that goes on in a new history.
         began_at: When its first job began.
         most_recorded: How many jobs a history takes before the run goes on in a new one. It is told, as a version that
             took another number could not go on with what an earlier one began.
@@ -139,7 +139,6 @@ class Start:
     heartbeat_seconds: float
     limit: int | None = None
     attempt: int = 0
-    epoch: int = 0
     began_at: str | None = None
     most_recorded: int = field(default_factory=lambda: MOST_RECORDED)
 
@@ -149,7 +148,7 @@ class Session:
     """The argument of the activity that runs the jobs of a run from its record, which is the second argument.
 
     Attributes:
-        epoch: Which session of the run it is: what a session that was given up says is not heard.
+        epoch: Which session of this history it is: what a session that was given up says is not heard.
         limit: Under which limit it was admitted; None is without.
         status: The run's before.
     """

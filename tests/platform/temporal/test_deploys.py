@@ -270,18 +270,20 @@ async def test_a_changed_concurrency_policy(temporal: Callable[[], TemporalPlatf
     """Runs that wait from before the deploy are held to the new limit as soon as one is started under it."""
     running: set[int] = set()
     most = 0
-    gate = asyncio.Event()
+    done = 0
+    turns = asyncio.Semaphore(0)
 
     def version(limit: int | None) -> App:
         @create_workflow_job(name="hold")
         async def hold(number: int) -> int:
-            nonlocal most
+            nonlocal most, done
             running.add(number)
             most = max(most, len(running))
             try:
-                await gate.wait()
+                await turns.acquire()
             finally:
                 running.discard(number)
+            done += 1
             return number
 
         policy = None if limit is None else ConcurrencyPolicy(max_concurrent_executions=limit)
@@ -289,6 +291,9 @@ async def test_a_changed_concurrency_policy(temporal: Callable[[], TemporalPlatf
 
     async def are_running(count: int) -> bool:
         return len(running) == count
+
+    async def have_ended(count: int, *, running_now: int) -> bool:
+        return done == count and len(running) == running_now
 
     platform = temporal()
     async with platform, platform.execute(version(before)):
@@ -299,7 +304,10 @@ async def test_a_changed_concurrency_policy(temporal: Callable[[], TemporalPlatf
     platform = temporal()
     async with platform, platform.execute(version(2)):
         runs.append(await platform.start_workflow("holding", "4", caller=User()))
-        await until(lambda: are_running(2))
-        gate.set()
+        for number in range(3):
+            await until(lambda number=number: have_ended(number, running_now=2))  # type: ignore[misc]  # a bound value
+            turns.release()
+        turns.release()
+        turns.release()
         assert [(await ended(platform, run_id)).output for run_id in runs] == [str(number) for number in range(5)]
     assert most == 2

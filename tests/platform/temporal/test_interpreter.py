@@ -95,9 +95,9 @@ async def test_jobs_may_end_when_their_process_is_told_to_stop(temporal_address:
         return [await first.trigger(), await second.trigger()]
 
     chain = workflow_of(main)
-    platform = platform_at(temporal_address, task_queue, shutdown_grace=timedelta(seconds=60))
+    platform = platform_at(temporal_address, task_queue, shutdown_grace=timedelta(hours=1))
     async with platform:
-        async with asyncio.TaskGroup() as group:
+        async with asyncio.timeout(120), asyncio.TaskGroup() as group:  # not until the end of the grace
 
             async def work() -> None:
                 async with executing(platform, chain):
