@@ -8,11 +8,14 @@ import pytest
 from temporalio.client import Client, WorkflowUpdateFailedError
 
 from gqlplugin.errors import JobFailedError
-from gqlplugin.execution import ExecutionFilter, ExecutionStatus, RetryPolicy
+from gqlplugin.execution import ExecutionFilter, ExecutionStatus, JobExecution, JobStatus, RetryPolicy
 from gqlplugin.job import JobContext, create_workflow_job
+from gqlplugin.platform.replay import RunInterrupted
 from gqlplugin.platform.temporal import interpreter, messages, sessions
-from gqlplugin.platform.temporal.messages import Recorded
+from gqlplugin.platform.temporal.messages import Answer, Recorded
+from gqlplugin.platform.temporal.recorder import TemporalRecorder
 from gqlplugin.platform.temporal.records import Record
+from gqlplugin.wait_point import define_wait_point
 from gqlplugin.workflow import create_workflow
 from tests.contract.support import ended, failed, in_status, jobs_of, output_of, until, workflow_of
 from tests.platform.temporal.support import executing, platform_at
@@ -260,3 +263,63 @@ async def test_a_retry_begins_with_what_has_succeeded(temporal_address: str, tas
     async with executing(platform := platform_at(temporal_address, task_queue), retried):
         assert await output_of(platform, await retried.trigger()) == ["good", "weak"]
     assert ran == {"good": 1, "weak": 3}
+
+
+async def test_an_answer_to_another_wait_is_not_taken(
+    temporal_address: str, temporal_client: Client, task_queue: str
+) -> None:
+    """One that comes late, when the run waits elsewhere already, changes nothing; nor does one for nobody."""
+    point = define_wait_point("point", payload=int, result=str)
+
+    @create_workflow_job(name="main-job")
+    async def main() -> list[str]:
+        return [await point.wait(1), await point.wait(2)]
+
+    async with executing(platform := platform_at(temporal_address, task_queue), asking := workflow_of(main)):
+        run_id = await asking.trigger()
+        await in_status(platform, run_id, ExecutionStatus.WAITING)
+        await platform.resolve(run_id, "point", '"one"')
+
+        async def waits_again() -> bool:
+            jobs = (await platform.get_jobs([run_id]))[run_id]
+            return jobs[-1].place == "0.1" and jobs[-1].status is JobStatus.WAITING
+
+        await until(waits_again)
+        handle = temporal_client.get_workflow_handle_for(interpreter.Interpreter.run, run_id)
+        for place in ("0.0", "0.2"):
+            await handle.signal(interpreter.Interpreter.resolve, Answer(id="late", place=place, result='"late"'))
+        await platform.resolve(run_id, "point", '"two"')
+        assert await output_of(platform, run_id) == ["one", "two"]
+
+
+async def test_a_run_that_a_job_starts_is_one_however_often_the_job_begins_again(
+    temporal_address: str, task_queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When a process dies between a start and its record, the next session starts the same run, which is there."""
+    ran: Counter[str] = Counter()
+    original = TemporalRecorder.finish
+
+    async def finish(self: TemporalRecorder, job: JobExecution) -> None:
+        if job.name.startswith("workflow:") and ran[job.name] < 2:
+            ran[job.name] += 1
+            raise RunInterrupted
+        await original(self, job)
+
+    monkeypatch.setattr(TemporalRecorder, "finish", finish)
+
+    @create_workflow_job(name="child-job")
+    async def child_job(input: int) -> int:
+        ran["child"] += 1
+        return input
+
+    child = create_workflow(name="child-run", main_job=child_job)
+
+    @create_workflow_job(name="main-job")
+    async def main() -> list[str]:
+        ran["main"] += 1
+        return [await child.trigger(1), *await child.trigger_many([2, 3])]
+
+    async with executing(platform := platform_at(temporal_address, task_queue), starting := workflow_of(main), child):
+        started = await output_of(platform, await starting.trigger())
+        assert [await output_of(platform, run_id) for run_id in started] == [1, 2, 3]
+    assert ran == {"workflow:child-run": 2, "main": 3, "child": 3}
