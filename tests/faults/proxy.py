@@ -9,7 +9,8 @@ from enum import Enum
 
 import httpx
 
-LONGEST_DELAY_SECONDS = 1.2
+PATIENCE_SECONDS = 4.0
+"""Of the clients: much more than a request takes on a slow machine with all the others beside it."""
 
 
 class Fault(Enum):
@@ -123,7 +124,9 @@ class Proxy:
     def _fault(self) -> Fault:
         if self._dice.random() < self.sound:
             return Fault.NONE
-        return self._dice.choice([fault for fault in Fault if fault is not Fault.NONE])
+        faults = [fault for fault in Fault if fault is not Fault.NONE]
+        seldom = [0.5 if fault is Fault.LATE else 1 for fault in faults]  # as it is what takes long
+        return self._dice.choices(faults, seldom)[0]
 
     async def _pass_on(self, path: str, headers: dict[str, str], body: bytes) -> bytes:
         kept = {name: value for name, value in headers.items() if name.lower() not in ("host", "connection")}
@@ -134,7 +137,7 @@ class Proxy:
 
     async def _answer(self, writer: asyncio.StreamWriter, fault: Fault, answer: bytes) -> None:
         if fault is Fault.LATE:
-            await asyncio.sleep(LONGEST_DELAY_SECONDS)
+            await asyncio.sleep(PATIENCE_SECONDS * 1.25)
         if fault in (Fault.NONE, Fault.LATE):
             writer.write(answer)
         elif fault is Fault.HALF_ANSWERED:

@@ -67,7 +67,7 @@ async def test_every_start_is_one_run_however_often_the_server_is_killed(tmp_pat
     numbers = list(range(STARTS))
     kills = 0
     client = TailorPlatform(
-        f"http://127.0.0.1:{port}", token=TOKEN, workspace_id=WORKSPACE, timeout=timedelta(seconds=2)
+        f"http://127.0.0.1:{port}", token=TOKEN, workspace_id=WORKSPACE, timeout=timedelta(seconds=20)
     )
     async with asyncio.timeout(600), client:
         callers = [asyncio.create_task(start_all(client, answers, numbers)) for _ in range(CALLERS)]
