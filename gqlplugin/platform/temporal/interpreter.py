@@ -41,7 +41,7 @@ from gqlplugin.platform.temporal.messages import (
 )
 from gqlplugin.platform.temporal.records import Record, RecordTooLargeError, dump_error, load_moment, settled
 
-_LONGEST_PAUSE_SECONDS = 60
+_LONGEST_PAUSE_SECONDS = 10
 _ANSWERS_KEPT = 50
 _TOO_LARGE = ExecutionError(
     "RECORD_TOO_LARGE", "The results of the run's jobs are too large: keep large values elsewhere and refer to them."

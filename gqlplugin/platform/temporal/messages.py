@@ -233,7 +233,7 @@ class NewRun:
     @property
     def memo(self) -> dict[str, Any]:
         """The memo of its workflow."""
-        return {FACTS: self.facts}
+        return {FACTS: vars(self.facts)}
 
     @property
     def search_attributes(self) -> TypedSearchAttributes:

@@ -182,7 +182,7 @@ class Starts:
         async with answering(self._limits.timeout):
             await self._client.start_workflow(
                 new.name,
-                args=[new.start, b""],
+                args=[vars(new.start), b""],  # plain dicts are written much faster than dataclasses
                 id=new.run_id,
                 task_queue=self._task_queue,
                 memo=new.memo,
@@ -233,7 +233,7 @@ def new_run(
             caller=dump_user(caller),
             invoker=dump_invoker(invoker),
             created_at=datetime.now(UTC).isoformat(),
-            fingerprint=fingerprint(name, arg, invoker),
+            fingerprint="" if run_id is None else fingerprint(name, arg, invoker),
             depth=depth,
             input=arg if len(arg) <= MAX_MEMO_CHARACTERS else None,
             trace=None if (trace := current_trace()) is None else dict(trace),
