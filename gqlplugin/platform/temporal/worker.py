@@ -27,7 +27,7 @@ WORKFLOWS = (Interpreter, Admission, Batch, Fire)
 """What runs in a worker process beside the jobs: code that must lead to the same commands in every version."""
 
 _LIVE_INTERVAL = timedelta(milliseconds=500)
-_STICKY = timedelta(seconds=5)
+_STICKY = timedelta(seconds=3)
 
 
 @dataclass(frozen=True, kw_only=True)

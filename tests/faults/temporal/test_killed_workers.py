@@ -29,7 +29,7 @@ ORDERS = 101  # and as many deliveries, each a run too
 AT_ONCE = 32
 WORKERS = 2
 FEWEST_KILLS = 4
-LONGEST_SECONDS = 600
+LONGEST_SECONDS = 1800
 LIVES = (100, 800)  # lines of the ledger, of which an order makes about twenty
 
 
