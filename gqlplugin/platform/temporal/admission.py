@@ -35,6 +35,8 @@ _AT_ONCE = 10
 
 _Key = tuple[str, str]
 
+_EMPTY: tuple[list[Any], list[Any], list[Any], int, str, float] = ([], [], [], 1, "", 0.0)
+
 
 @dataclass(kw_only=True)
 class Request:
@@ -44,6 +46,7 @@ class Request:
         workflow_id: The run.
         run_id: Temporal's ID of its current history.
         limit: How many may execute at once, as far as the run knows.
+        known_at: Since when it knows that, as ISO 8601: of several, the one that was learnt last counts.
         since: ISO 8601, in UTC; who asked earlier goes first.
         at: When it was said: what was asked for before something was given back is given back too. Empty is for ever.
     """
@@ -51,6 +54,7 @@ class Request:
     workflow_id: str
     run_id: str
     limit: int = 1
+    known_at: str = ""
     since: str = ""
     at: str = ""
 
@@ -86,7 +90,7 @@ class Admission:
 
     @workflow.init
     def __init__(self, pace: Pace, state: bytes) -> None:
-        held, waiting, released, self._limit, self._next_look = _load(state)
+        held, waiting, released, self._limit, self._known_at, self._next_look = _load(state)
         self._pace = pace
         self._held: dict[_Key, float] = {(workflow_id, run_id): at for workflow_id, run_id, at in held}
         self._waiting: dict[_Key, str] = {(workflow_id, run_id): since for workflow_id, run_id, since in waiting}
@@ -113,7 +117,8 @@ class Admission:
     def acquire(self, request: Request) -> None:
         """Ask for a place; once more changes nothing."""
         self._is_changed = True
-        self._limit = request.limit
+        if request.known_at >= self._known_at:
+            self._limit, self._known_at = request.limit, request.known_at
         released = self._released.get(request.key)
         if released is not None and (released == "" or request.at <= released):
             return
@@ -177,23 +182,25 @@ class Admission:
         tables = [
             [[*key, value] for key, value in table.items()] for table in (self._held, self._waiting, self._released)
         ]
-        return zlib.compress(json.dumps([*tables, self._limit, self._next_look], separators=(",", ":")).encode())
+        return zlib.compress(
+            json.dumps([*tables, self._limit, self._known_at, self._next_look], separators=(",", ":")).encode()
+        )
 
 
-def _load(state: bytes) -> tuple[list[Any], list[Any], list[Any], int, float]:
-    held, waiting, released, limit, next_look = json.loads(zlib.decompress(state)) if state else ([], [], [], 1, 0.0)
-    return held, waiting, released, limit, next_look
+def _load(state: bytes) -> tuple[list[Any], list[Any], list[Any], int, str, float]:
+    held, waiting, released, limit, known_at, next_look = json.loads(zlib.decompress(state)) if state else _EMPTY
+    return held, waiting, released, limit, known_at, next_look
 
 
-async def request_admission(limit: int, *, since: datetime | None = None) -> None:
+async def request_admission(limit: int, *, known_at: datetime | None = None, since: datetime | None = None) -> None:
     """Ask, in the workflow of a run, to be admitted; it is told by the signal `admitted`, after its `give_back` too.
 
     Args:
         limit: How many runs of the workflow may execute at once.
+        known_at: When that was learnt; now by default.
         since: Since when it wants to execute; now by default.
     """
-    now = workflow.now()
-    request = _own_request(limit=limit, since=(since or now).isoformat(timespec="microseconds"))
+    request = _own_request(limit, known_at or workflow.now(), since or workflow.now())
     try:
         await _admission().signal(Admission.acquire, request)
     except ApplicationError:  # it is not there yet, or has ended, or can't take another signal now
@@ -205,7 +212,7 @@ async def request_admission(limit: int, *, since: datetime | None = None) -> Non
 async def give_back() -> None:
     """Give back, in the workflow of a run, what `request_admission` has got it, or stop asking."""
     try:
-        await _admission().signal(Admission.release, _own_request())
+        await _admission().signal(Admission.release, _own_request(1, workflow.now(), workflow.now()))
     except ApplicationError as error:  # it has ended, so it knew of no place
         workflow.logger.debug("No place was given back: %s", error)
 
@@ -231,10 +238,10 @@ async def release(client: Client, task_queue: str, workflow_name: str, workflow_
             raise
 
 
-def _own_request(*, limit: int = 1, since: str = "") -> Request:
+def _own_request(limit: int, known_at: datetime, since: datetime) -> Request:
     info = workflow.info()
-    at = workflow.now().isoformat(timespec="microseconds")
-    return Request(workflow_id=info.workflow_id, run_id=info.run_id, limit=limit, since=since, at=at)
+    known, asked, now = (one.isoformat(timespec="microseconds") for one in (known_at, since, workflow.now()))
+    return Request(workflow_id=info.workflow_id, run_id=info.run_id, limit=limit, known_at=known, since=asked, at=now)
 
 
 def _admission() -> workflow.ExternalWorkflowHandle[Any]:

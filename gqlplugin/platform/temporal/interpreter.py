@@ -62,6 +62,7 @@ class Interpreter:
         self._updates = 0
         self._pauses = 0
         self._limit: int | None = None
+        self._limit_at: datetime | None = None
         self._is_admitted = False
         self._wait: Wait | None = None
         self._answer: Answer | None = None
@@ -91,6 +92,7 @@ class Interpreter:
         self._start = start
         self._record = Record.load(record)
         self._limit = start.limit
+        self._limit_at = load_moment(start.limit_at) or workflow.info().workflow_start_time
         self._state.attempt = start.attempt
         self._state.started_at = start.began_at
 
@@ -98,14 +100,20 @@ class Interpreter:
         """Have the jobs run, from the record to wherever they get; when it is this run's turn, under a limit."""
         if self._limit is None:
             return await self._run_session()
-        info = workflow.info()
         try:
-            await request_admission(self._limit, since=info.workflow_start_time if self._epoch == 0 else None)
-            await workflow.wait_condition(lambda: self._is_admitted)
-            return await self._run_session()
-        finally:
-            self._is_admitted = False
+            outcome = await self._run_limited_session(self._limit)
+        except asyncio.CancelledError:  # and no `finally`: nothing may be awaited when Temporal drops the workflow
             await give_back()
+            raise
+        self._is_admitted = False
+        await give_back()
+        return outcome
+
+    async def _run_limited_session(self, limit: int) -> Outcome:
+        since = workflow.info().workflow_start_time if self._epoch == 0 else None
+        await request_admission(limit, known_at=self._limit_at, since=since)
+        await workflow.wait_condition(lambda: self._is_admitted)
+        return await self._run_session()
 
     async def _run_session(self) -> Outcome:
         try:
@@ -166,7 +174,7 @@ class Interpreter:
         elif outcome.end is End.WAITING and outcome.wait is not None:
             await self._await_answer(outcome.wait)
         elif outcome.end is End.LIMITED:
-            self._limit = outcome.limit
+            self._limit, self._limit_at = outcome.limit, workflow.now()
             self._say(ExecutionStatus.PENDING)
         if outcome.end is not End.UNKNOWN:
             self._pauses = 0
@@ -213,6 +221,7 @@ class Interpreter:
             input=self._start.input,
             heartbeat_seconds=self._start.heartbeat_seconds,
             limit=self._limit,
+            limit_at=None if self._limit_at is None else self._limit_at.isoformat(),
             attempt=self._state.attempt,
             began_at=self._state.started_at,
             most_recorded=self._start.most_recorded,

@@ -129,6 +129,7 @@ class Start:
         input: JSON text.
         heartbeat_seconds: After which silence a process that runs jobs counts as dead.
         limit: How many runs of the workflow execute at once, as far as the starting process knows.
+        limit_at: When it was told that, as ISO 8601; by default when it starts.
         attempt: Of a run that goes on in a new history.
         began_at: When its first job began.
         most_recorded: How many jobs a history takes before the run goes on in a new one. It is told, as a version that
@@ -138,6 +139,7 @@ class Start:
     input: str
     heartbeat_seconds: float
     limit: int | None = None
+    limit_at: str | None = None
     attempt: int = 0
     began_at: str | None = None
     most_recorded: int = field(default_factory=lambda: MOST_RECORDED)
