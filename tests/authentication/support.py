@@ -43,9 +43,9 @@ def jwk(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, key_id: str, **more
 
 
 def claims(**more: Any) -> dict[str, Any]:
-    """Those that pass, with changes; None leaves one out."""
+    """Those that pass, for as long as the tests may take, with changes; None leaves one out."""
     now = datetime.now(UTC)
-    given = {"iss": ISSUER, "aud": AUDIENCE, "sub": "ann", "exp": now + timedelta(minutes=5), **more}
+    given = {"iss": ISSUER, "aud": AUDIENCE, "sub": "ann", "exp": now + timedelta(hours=12), **more}
     return {name: value for name, value in given.items() if value is not None}
 
 

@@ -57,7 +57,7 @@ def authenticator(**more: Any) -> JWTAuthenticator:
 
 async def test_claims_become_the_caller() -> None:
     """ID, workspace, and the attributes that are named; the end is that of the token, with the leeway."""
-    exp = NOW.replace(microsecond=0) + timedelta(minutes=5)
+    exp = NOW.replace(microsecond=0) + timedelta(hours=12)
     made = token(uid="u-1", org="o-1", roles=["CLERK"], phone="12", exp=exp)
     told = await authenticator(
         user_id_claim="uid",
@@ -135,8 +135,8 @@ def _with_header(**header: Any) -> str:
 
 REFUSED = {
     "expired": token(exp=NOW - timedelta(minutes=1)),
-    "not yet valid": token(nbf=NOW + timedelta(minutes=5)),
-    "issued in the future": token(iat=NOW + timedelta(minutes=5)),
+    "not yet valid": token(nbf=NOW + timedelta(hours=6)),
+    "issued in the future": token(iat=NOW + timedelta(hours=6)),
     "no exp": token(exp=None),
     "no iss": token(iss=None),
     "no aud": token(aud=None),

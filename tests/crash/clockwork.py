@@ -20,8 +20,8 @@ from gqlplugin.platform.embedded.worker import Worker
 from tests.crash.processes import context
 
 JOURNAL = "journal.sqlite"
-SPEED = 3000
-BEGINS_AT = datetime(2026, 3, 28, 22, tzinfo=UTC)
+SPEED = 1000
+BEGINS_AT = datetime(2026, 3, 28, 23, tzinfo=UTC)
 """Some hours, seconds to the process, before the clocks of Europe are changed."""
 NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -54,6 +54,11 @@ class Clockwork:
             except (EOFError, ConnectionResetError):
                 self._is_open = False
         return self._is_open
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has neither killed itself nor been killed."""
+        return self.process.is_alive()
 
     def wait_until_dead(self, seconds: float) -> None:
         """Give it a time to kill itself."""
