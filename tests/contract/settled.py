@@ -42,11 +42,13 @@ class SettledTemporalPlatform(TemporalPlatform):
         return started
 
     async def list_executions(self, where: ExecutionFilter, *, first: int, after: str | None = None) -> ExecutionPage:
-        await self._settle()
+        if after is None:
+            await self._settle()
         return await super().list_executions(where, first=first, after=after)
 
     async def list_waits(self, where: WaitFilter, *, first: int, after: str | None = None) -> WaitPage:
-        await self._settle()
+        if after is None:
+            await self._settle()
         return await super().list_waits(where, first=first, after=after)
 
     def _known(self) -> set[str]:
