@@ -6,13 +6,16 @@ AXE := .venv/axe/node_modules/axe-core/axe.min.js
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-clients test-browser check bench schema proto clean
+.PHONY: help demo demo-temporal serve test test-clients test-browser check bench schema proto clean
 
 help: ## Show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/.installed ## Start the example shop, send the mutation, follow the run to its end
 	@$(BIN)/python -m example_app.demo
+
+demo-temporal: .venv/.installed ## Start the shop on Temporal with two workers, kill one in the middle of a run
+	@$(BIN)/python -m example_app.demo_temporal
 
 serve: .venv/.installed ## Serve the example shop on 127.0.0.1:8000 until Ctrl-C
 	@$(BIN)/python -m uvicorn example_app.main:asgi --host 127.0.0.1 --port $${PORT:-8000}

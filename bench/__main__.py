@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import hooks, http, imports, keys, live, outbox, reads, remote, resolvers, starts
+from bench import hooks, http, imports, keys, live, outbox, reads, remote, resolvers, starts, temporal
 from bench.table import Row, render
 
 Part = Callable[[Path, bool], tuple[list[Row], str]]
@@ -64,6 +64,16 @@ def _live(directory: Path, quick: bool) -> tuple[list[Row], str]:
     return live.rows(directory, watchers=(1, 100, 500), messages=5 if quick else 40), ""
 
 
+def _temporal(directory: Path, quick: bool) -> tuple[list[Row], str]:
+    return temporal.rows(
+        directory,
+        starts=100 if quick else 400,
+        runs=50 if quick else 200,
+        repetitions=2 if quick else 3,
+        on_file=not quick,
+    ), ""
+
+
 PARTS: dict[str, Part] = {
     "a": _http,
     "bc": _starts,
@@ -75,6 +85,7 @@ PARTS: dict[str, Part] = {
     "ij": _outbox,
     "k": _keys,
     "l": _live,
+    "m": _temporal,
 }
 
 

@@ -22,7 +22,7 @@ def create_shop(settings: Settings) -> App:
         jobs=found.jobs,
         resolvers=found.resolvers,
         executors=[*found.executors, order_processed(settings)],
-        databases=[shop_database(settings.data)],
+        databases=[shop_database(settings.data_url or settings.data)],
         env={"currency": "EUR", "pace": settings.pace, "approval_from_cents": settings.approval_from_cents},
     )
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from sqlalchemy import URL, ForeignKey, NullPool, create_engine
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import URL, Connection, DateTime, ForeignKey, NullPool, create_engine
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.schema import CreateTable
 
@@ -63,7 +64,7 @@ class NotificationRow(Table):
     run_id: Mapped[str] = mapped_column(primary_key=True)
     recipient: Mapped[str]
     message: Mapped[str]
-    created_at: Mapped[datetime] = mapped_column(default=lambda: datetime.now(UTC))
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), default=lambda: datetime.now(UTC))
 
 
 class ReviewRow(Table):
@@ -94,22 +95,39 @@ class ReportRow(Table):
     processed: Mapped[int]
 
 
-def shop_database(path: Path) -> Database:
-    """The database in a file.
+def shop_database(place: Path | str) -> Database:
+    """The database in a file, or at the URL of a PostgreSQL server.
 
-    Nothing is touched before the app runs; then the first connection finds what `prepare` makes, whoever runs it: a web
-    server, `gqlplugin worker`, a test. A shop with data to lose runs its migrations before it starts.
+    Nothing is touched before the app runs; then the first connection to a file finds what `prepare_file` makes, whoever
+    runs it: a web server, `gqlplugin worker`, a test. A shop with data to lose runs its migrations before it starts; so
+    does this one where it has a server: `python -m example_app.prepare`.
     """
-    url = URL.create("sqlite+aiosqlite", database=str(path))
-    return define_database(SHOP, url, engine_options={"pool_events": [(lambda *_: prepare(path), "first_connect")]})
+    if isinstance(place, str):
+        return define_database(SHOP, place)
+    url = URL.create("sqlite+aiosqlite", database=str(place))
+    options = {"pool_events": [(lambda *_: prepare_file(place), "first_connect")]}
+    return define_database(SHOP, url, engine_options=options)
 
 
-def prepare(path: Path) -> None:
+def prepare_file(path: Path) -> None:
     """Make the file with its tables and the first customers, where they aren't there; others may be doing so too."""
     engine = create_engine(URL.create("sqlite", database=str(path)), poolclass=NullPool)
     with engine.begin() as connection:
-        for table in Table.metadata.sorted_tables:
-            connection.execute(CreateTable(table, if_not_exists=True))
-        for id_, name in (("alice", "Alice Archer"), ("bob", "Bob Baker")):
-            row = {"id": id_, "name": name, "email": f"{id_}@example.com"}
-            connection.execute(insert(CustomerRow).values(row).on_conflict_do_nothing())
+        fill(connection)
+
+
+async def prepare_server(url: str) -> None:
+    """Make the tables and the first customers in the database of a server, where they aren't there."""
+    engine = create_async_engine(url, poolclass=NullPool)
+    async with engine.begin() as connection:
+        await connection.run_sync(fill)
+
+
+def fill(connection: Connection) -> None:
+    """Make the tables and the first customers, where they aren't there."""
+    for table in Table.metadata.sorted_tables:
+        connection.execute(CreateTable(table, if_not_exists=True))
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    for id_, name in (("alice", "Alice Archer"), ("bob", "Bob Baker")):
+        row = {"id": id_, "name": name, "email": f"{id_}@example.com"}
+        connection.execute(insert(CustomerRow).values(row).on_conflict_do_nothing())

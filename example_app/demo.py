@@ -61,8 +61,13 @@ console = Console(soft_wrap=True)
 
 
 @contextmanager
-def served_shop(database: Path, pace: float) -> Iterator[tuple[Frontend, PaymentProvider]]:
+def served_shop(database: Path, pace: float, **variables: str) -> Iterator[tuple[Frontend, PaymentProvider]]:
     """Run the shop in a process of its own, and end that whatever happens.
+
+    Args:
+        database: The file with the runs.
+        pace: Seconds each job takes longer.
+        variables: More of its environment.
 
     Raises:
         DemoError: It does not start.
@@ -72,12 +77,12 @@ def served_shop(database: Path, pace: float) -> Iterator[tuple[Frontend, Payment
     # The server gets a socket that listens already, so that nobody else can take the port in between.
     command = [sys.executable, "-m", "uvicorn", "example_app.main:asgi", "--fd", str(listener.fileno())]
     key = new_signing_key()
-    environment = os.environ | {"SHOP_DATABASE": str(database), "SHOP_PACE": str(pace), "SHOP_WEBHOOK_SECRET": key}
+    variables |= {"SHOP_DATABASE": str(database), "SHOP_PACE": str(pace), "SHOP_WEBHOOK_SECRET": key}
     with tempfile.TemporaryFile() as log, httpx.Client(base_url=url, headers=CALLER, trust_env=False) as http:
         # In a session of its own, Ctrl-C reaches only this process, which then ends the server in good order.
         server = subprocess.Popen(  # noqa: S603 - our own command
             command,
-            env=environment,
+            env=os.environ | variables,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,

@@ -1,13 +1,10 @@
-"""What a server runs: `uvicorn example_app.main:asgi`."""
-
-from datetime import timedelta
+"""What a server runs, `uvicorn example_app.main:asgi`, and a worker, `gqlplugin worker example_app.main:asgi`."""
 
 from example_app.app import serve_shop
+from example_app.platforms import create_platform
 from example_app.settings import Settings, tune_garbage_collection
-from gqlplugin.platform.embedded import EmbeddedPlatform
 
 settings = Settings.from_environment()
-# A job that is cut off at shutdown goes on at the next start, so Ctrl-C need not wait for it long.
-platform = EmbeddedPlatform(settings.database, shutdown_grace=timedelta(seconds=1))
+platform = create_platform(settings)
 asgi = serve_shop(settings, platform)
 tune_garbage_collection()

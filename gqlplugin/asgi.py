@@ -137,7 +137,7 @@ def _machine_user_tokens(app: App) -> MachineUserTokens | None:
 
 
 def lifespan(
-    app: App, platform: Platform, *, schema: strawberry.Schema | None = None, execute: bool = True
+    app: App, platform: Platform, *, schema: strawberry.Schema | None = None, execute: bool | None = None
 ) -> Lifespan:
     """A lifespan for Starlette or FastAPI: connects the platform, opens the databases, and runs the app's jobs.
 
@@ -145,14 +145,16 @@ def lifespan(
         app: The definitions.
         platform: Where workflows start.
         schema: The one that is served, if it is one of your own: executors run their GraphQL operations on it.
-        execute: Whether this process runs jobs; without, it only starts, shows and resumes.
+        execute: Whether this process runs jobs; else it only starts, shows and resumes. By default it runs them unless
+            the platform has workers for that, as Temporal has: `gqlplugin worker`.
     """
+    executes = not platform.separate_workers if execute is None else execute
 
     @asynccontextmanager
     async def run(_: object) -> AsyncIterator[None]:
         async with platform:
             with nullcontext() if schema is None else bind_schema(app, schema):
-                async with platform.execute(app) if execute else app.running(platform):
+                async with platform.execute(app) if executes else app.running(platform):
                     yield
 
     return run
@@ -171,11 +173,11 @@ def create_asgi(
     policy: RunPolicy | None = None,
     limits: Limits = Limits(),  # noqa: B008 - immutable
     allowed_origins: Sequence[str] = (),
-    execute: bool = True,
+    execute: bool | None = None,
     routes: Iterable[BaseRoute] = (),
     middleware: Sequence[Middleware] = (),
 ) -> Starlette:
-    """An ASGI app that serves the GraphQL API, the incoming webhooks, and machine users' tokens, and runs the jobs.
+    """An ASGI app that serves the GraphQL API, incoming webhooks, and machine users' tokens, and may run the jobs.
 
     ```python
     asgi = create_asgi(app, EmbeddedPlatform("shop.sqlite"))
@@ -197,7 +199,7 @@ def create_asgi(
         policy: See there.
         limits: See there.
         allowed_origins: See there.
-        execute: Whether this process runs jobs; without, it only starts, shows and resumes.
+        execute: Whether this process runs jobs; see `lifespan`.
         routes: More routes of yours.
         middleware: Starlette's.
 

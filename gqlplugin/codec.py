@@ -136,6 +136,15 @@ def check_json(text: str, *, max_bytes: int) -> None:
         raise InvalidInputError(f"The arguments are not valid JSON: {error}.") from None
 
 
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written as UTF-8: JSON clients can send half a surrogate pair, which can't."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def same_json(left: str, right: str) -> bool:
     """Whether two JSON texts say the same, whatever the order of keys and the white space."""
     return left == right or _normal(left) == _normal(right)

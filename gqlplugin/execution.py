@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -148,6 +148,7 @@ class WorkflowExecution:
         progress: What its main job said last.
         attempt: 0 for the first try, then the number of the retry.
         depth: 0 when started from outside, 1 when a job of such a run started it, and so on.
+        trace: The trace it belongs to: `traceparent` and `tracestate` as W3C Trace Context has them. For operators.
     """
 
     id: str
@@ -164,6 +165,7 @@ class WorkflowExecution:
     depth: int = 0
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    trace: Mapping[str, str] | None = None
 
 
 @dataclass(slots=True, kw_only=True)  # not frozen, as above
@@ -199,9 +201,14 @@ class JobExecution:
         """The one it was given, else a UUID of version 8 that begins as the run's and follows from run and place."""
         if self.given_id is not None:
             return self.given_id
-        digest = blake2b(f"{self.run_id}/{self.place}".encode(), digest_size=8).digest()
-        low = 0b10 << 62 | int.from_bytes(digest) >> 2
-        return f"{self.run_id[:14]}8{self.run_id[15:18]}-{low >> 48:04x}-{low & (1 << 48) - 1:012x}"
+        return job_id_at(self.run_id, self.place)
+
+
+def job_id_at(run_id: str, place: str) -> str:
+    """The ID of a job that was given none, by its place in its run; see `JobExecution.id`."""
+    digest = blake2b(f"{run_id}/{place}".encode(), digest_size=8).digest()
+    low = 0b10 << 62 | int.from_bytes(digest) >> 2
+    return f"{run_id[:14]}8{run_id[15:18]}-{low >> 48:04x}-{low & (1 << 48) - 1:012x}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

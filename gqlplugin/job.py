@@ -28,7 +28,8 @@ class JobLog(logging.LoggerAdapter[logging.Logger]):
     """Writes to the job's own log, which stays with the run, and to the logger `gqlplugin.jobs`."""
 
     def __init__(self, runtime: JobRuntime) -> None:
-        super().__init__(_logger, {"run_id": runtime.execution.id})
+        run = runtime.execution
+        super().__init__(_logger, {"run_id": run.id, "job_id": runtime.job_id, "workflow": run.workflow_name})
         self._runtime = runtime
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:

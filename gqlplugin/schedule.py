@@ -158,18 +158,27 @@ class Schedule:
             yield found
             found = self.after(found)
 
+    def clock_changes(self, start: datetime, end: datetime) -> Iterator[datetime]:
+        """When the clocks of its zone are set, after a moment and up to another, in whole seconds."""
+        zone = _zone(self.timezone)
+        change = _first_change(zone, start.astimezone(UTC).replace(microsecond=0), end)
+        while change is not None:
+            yield change
+            change = _first_change(zone, change, end)
+
     @property
-    def _expression(self) -> str:
+    def expression(self) -> str:
+        """The five fields, also where it is given by a name."""
         return _NAMES.get(self.cron.lower(), self.cron)
 
     @property
     def _hours(self) -> str:
-        return self._expression.split()[1]
+        return self.expression.split()[1]
 
     def _after_once(self, moment: datetime) -> datetime | None:
         """The first time, when each local time counts once. Local times have no zone here, so CronSim shifts none."""
         zone = _zone(self.timezone)
-        for wall in CronSim(self._expression, moment.astimezone(zone).replace(tzinfo=None)):
+        for wall in CronSim(self.expression, moment.astimezone(zone).replace(tzinfo=None)):
             found = _first_at_or_after(wall, zone)
             if found > moment:
                 return found
@@ -181,7 +190,7 @@ class Schedule:
         start = floor = moment.replace(microsecond=0)
         while True:
             offset = _offset(start, zone)
-            wall = next(CronSim(self._expression, (floor + offset).replace(tzinfo=None)), None)
+            wall = next(CronSim(self.expression, (floor + offset).replace(tzinfo=None)), None)
             if wall is None:
                 return None
             found = (wall - offset).replace(tzinfo=UTC)

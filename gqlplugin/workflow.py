@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
@@ -22,9 +23,10 @@ from gqlplugin.execution import ConcurrencyPolicy, RetryPolicy
 from gqlplugin.idempotency import keyed_field, refuse_client_key
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.job import WorkflowJob
-from gqlplugin.platform.base import Definitions, RunnableWorkflow, current_binding, current_job
+from gqlplugin.platform.base import Binding, Definitions, RunnableWorkflow, current_binding, current_job
 from gqlplugin.platform.ids import uuid7
 from gqlplugin.source import Source, caller_source
+from gqlplugin.telemetry import starting
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -205,19 +207,15 @@ async def _start(
         workflow.check_permission(runtime.execution.caller, invoker)
         return await runtime.start_workflow(workflow.name, arg, invoker=invoker, idempotency_key=idempotency_key)
     binding = current_binding()
-    if binding.definitions is not None:
-        _check_registered(workflow, binding.definitions)
-    invoker = _resolve(binding.definitions, auth_invoker)
-    workflow.check_permission(binding.user, invoker)
-    keyed = keyed_field.get() if idempotency_key is None else None
-    if keyed is None:
-        return await binding.platform.start_workflow(
-            workflow.name, arg, caller=binding.user, invoker=invoker, idempotency_key=idempotency_key
-        )
-    with keyed.start() as key:
-        return await binding.platform.start_workflow(
-            workflow.name, arg, caller=binding.user, invoker=invoker, idempotency_key=key
-        )
+    with starting(workflow.name) as start:
+        invoker = _allowed(workflow, binding, auth_invoker)
+        keyed = keyed_field.get() if idempotency_key is None else None
+        with nullcontext(idempotency_key) if keyed is None else keyed.start() as key:
+            run_id = await binding.platform.start_workflow(
+                workflow.name, arg, caller=binding.user, invoker=invoker, idempotency_key=key
+            )
+        start.began(run_id)
+    return run_id
 
 
 async def _start_all(workflow: RunnableWorkflow, args: list[str], auth_invoker: AuthInvoker | str | None) -> list[str]:
@@ -228,12 +226,23 @@ async def _start_all(workflow: RunnableWorkflow, args: list[str], auth_invoker: 
         workflow.check_permission(runtime.execution.caller, invoker)
         return await runtime.start_workflows(workflow.name, args, invoker=invoker)
     binding = current_binding()
+    with starting(workflow.name) as start:
+        invoker = _allowed(workflow, binding, auth_invoker)
+        refuse_client_key(f"trigger_many of workflow {workflow.name!r}")
+        run_ids = await binding.platform.start_workflows(workflow.name, args, caller=binding.user, invoker=invoker)
+        start.began(*run_ids)
+    return run_ids
+
+
+def _allowed(
+    workflow: RunnableWorkflow, binding: Binding, auth_invoker: AuthInvoker | str | None
+) -> AuthInvoker | None:
+    """The invoker of a start that the caller may make."""
     if binding.definitions is not None:
         _check_registered(workflow, binding.definitions)
     invoker = _resolve(binding.definitions, auth_invoker)
     workflow.check_permission(binding.user, invoker)
-    refuse_client_key(f"trigger_many of workflow {workflow.name!r}")
-    return await binding.platform.start_workflows(workflow.name, args, caller=binding.user, invoker=invoker)
+    return invoker
 
 
 def _start_with(

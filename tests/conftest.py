@@ -3,6 +3,10 @@
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.temporal_server import temporal_address
+
+__all__ = ["anyio_backend", "temporal_address"]
+
 # an example may take as long as the machine needs for it
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any-machine")

@@ -25,7 +25,10 @@ from bench import (
     server,
     shop,
     starts,
+    sums,
     table,
+    temporal,
+    temporal_worker,
 )
 from bench.__main__ import main
 from bench.table import Bound, Row, render
@@ -51,7 +54,10 @@ def test_every_part_can_be_imported() -> None:
         server,
         shop,
         starts,
+        sums,
         table,
+        temporal,
+        temporal_worker,
     )
     assert all(part.__doc__ for part in parts)
 
@@ -118,6 +124,13 @@ def test_keys_are_measured(tmp_path: Path) -> None:
     rows = keys.rows(tmp_path, count=4, repetitions=1)
     assert [row.name[:3] for row in rows] == ["(k)", "   ", "(k)"] * len(keys.CALLERS)
     assert all(row.ours > 0 and row.peer > 0 and row.cpu and min(row.cpu) > 0 for row in rows)
+
+
+def test_temporal_is_measured(tmp_path: Path) -> None:
+    """Part (m) starts runs of either kind on a server of its own, and workers run them to their ends."""
+    rows = temporal.rows(tmp_path, starts=8, runs=4, repetitions=1, on_file=False)
+    assert [row.name[:3] for row in rows] == ["(m)"] * 3 + ["   "] * 2
+    assert all(row.ours > 0 and row.peer > 0 for row in rows)
 
 
 def test_a_row_tells_whether_its_bound_holds() -> None:

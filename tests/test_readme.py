@@ -20,6 +20,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from gqlplugin.asgi import create_asgi
+from gqlplugin.cli.worker import find_work
 from gqlplugin.execution import ExecutionFilter
 from gqlplugin.platform.tailor.server import create_server
 from gqlplugin.testing import serve
@@ -243,6 +244,15 @@ async def test_the_careful_shop_waits_for_an_answer(modules: Path) -> None:
         assert run["output"] == "shipped"
 
 
+def test_a_worker_takes_what_is_served_on_temporal(modules: Path) -> None:
+    """The block's server knows app and platform, which is what the worker that is named takes."""
+    scaled = importlib.import_module("scaled")
+    work = find_work("scaled:asgi", None, None)
+    assert work.app is scaled.app
+    assert repr(work.platform) == "<TemporalPlatform 'localhost:7233', namespace 'default', task queue 'shop'>"
+    assert work.platform.separate_workers
+
+
 def test_the_typescript_is_what_is_compiled() -> None:
     """The block is the file that `make test-clients` compiles against the shop's schema."""
     source = Path(__file__).parent / "clients/typescript/src/readme.ts"
@@ -251,10 +261,19 @@ def test_the_typescript_is_what_is_compiled() -> None:
 
 def test_every_block_is_run() -> None:
     """No Python block is left out of these tests, and nothing is told at length."""
-    assert set(_files()) == {"approving", "automated", "shop", "mounted", "own_schema", "tailored", "test_shop"}
+    assert set(_files()) == {
+        "approving",
+        "automated",
+        "shop",
+        "mounted",
+        "own_schema",
+        "scaled",
+        "tailored",
+        "test_shop",
+    }
     assert len(_files()["shop"].splitlines()) <= 60
     sections = dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", README, re.DOTALL | re.MULTILINE))
-    long = {"Against the Tailor Platform": 30, "Command line": 30, "Executors": 30, "Frontends": 60}
+    long = {"Against the Tailor Platform": 30, "Command line": 30, "Executors": 30, "Frontends": 60, "On Temporal": 25}
     later = {name: len(sections[name].splitlines()) + 1 for name in long}
     assert all(later[name] < most for name, most in long.items()), later
     assert 140 <= len(README.splitlines()) - sum(later.values()) <= 200

@@ -1,4 +1,4 @@
-"""Finding the application that `module:app` means."""
+"""Finding what `module:attribute` means: an application, or a platform."""
 
 from __future__ import annotations
 
@@ -17,6 +17,15 @@ from gqlplugin.errors import DefinitionError
 
 _HOW = "write module:attribute, such as shop.main:app"
 _LINES = 10
+_EXTRAS = {
+    "aiosqlite": "sqlalchemy",
+    "jwt": "jwt",
+    "sqlalchemy": "sqlalchemy",
+    "stamina": "tailor",
+    "temporalio": "temporal",
+    "uvicorn": "server",
+}
+"""Which extra of ours brings what a module of the user's may need by what it imports of ours."""
 
 
 def load_app(spec: str) -> App:
@@ -27,18 +36,27 @@ def load_app(spec: str) -> App:
     Raises:
         UsageError: The module can't be imported, or has no such app.
     """
-    module_name, _, path = spec.partition(":")
-    if not path or not all(part.isidentifier() for part in f"{module_name}.{path}".split(".")):
-        raise UsageError(f"Application {spec!r} is not a place in a module: {_HOW}.")
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, here)
-    with redirect_stdout(sys.stderr):  # a module that prints must not get between a command and its output
-        found = _attribute(_module(module_name), module_name, path)
-        app = found if isinstance(found, App) else _made(found, spec)
+    found = find(spec)
+    app = found if isinstance(found, App) else made(found, spec)
     if not isinstance(app, App):
         what = "makes" if app is not found else "is"
         raise UsageError(f"{spec!r} {what} a {type(app).__name__}, not an App: {_HOW}, made by define_app(...).")
     return app
+
+
+def find(spec: str, what: str = "Application") -> object:
+    """What is at a place in a module, such as `shop.main:app`.
+
+    Raises:
+        UsageError: The module can't be imported, or has no such attribute.
+    """
+    module_name, _, path = spec.partition(":")
+    if not path or not all(part.isidentifier() for part in f"{module_name}.{path}".split(".")):
+        raise UsageError(f"{what} {spec!r} is not a place in a module: {_HOW}.")
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
+    with redirect_stdout(sys.stderr):  # a module that prints must not get between a command and its output
+        return _attribute(_module(module_name), module_name, path)
 
 
 def _module(name: str) -> Any:
@@ -67,7 +85,12 @@ def _attribute(module: Any, module_name: str, path: str) -> object:
     return found
 
 
-def _made(factory: object, spec: str) -> object:
+def made(factory: object, spec: str) -> object:
+    """What a callable makes that needs no arguments; anything else is itself.
+
+    Raises:
+        UsageError: It needs arguments, or fails.
+    """
     if not callable(factory):
         return factory
     try:
@@ -78,7 +101,8 @@ def _made(factory: object, spec: str) -> object:
             "none."
         ) from error
     try:
-        return factory()
+        with redirect_stdout(sys.stderr):
+            return factory()
     except (Exception, SystemExit) as error:  # the callable's own, whatever it is
         _refuse(f"Calling {spec!r} failed", error)
 
@@ -87,6 +111,10 @@ def _refuse(what: str, error: BaseException) -> NoReturn:
     where = _where(error)
     if isinstance(error, DefinitionError):
         raise UsageError(f"{what}{where}: {safe(error.problems[0])}", map(safe, error.problems[1:])) from error
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if extra := _EXTRAS.get((missing or "").partition(".")[0]):
+        hint = f"If it is not installed: pip install 'gqlplugin[{extra}]'."
+        raise UsageError(f"{what}{where}: there is no module {missing!r}.", [hint]) from error
     first, *more = safe_lines(str(error)) or ["no message"]
     details = [*more[:_LINES], "The traceback: gqlplugin --debug ..."]
     raise UsageError(f"{what}{where}: {type(error).__name__}: {first}", details) from error

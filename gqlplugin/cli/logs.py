@@ -6,7 +6,7 @@ import logging
 
 from gqlplugin.cli.text import safe_lines
 
-_OURS = ("gqlplugin", "hypercorn", "stamina")
+_OURS = ("gqlplugin", "hypercorn", "stamina", "temporalio")
 
 
 class SafeFormatter(logging.Formatter):

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from gqlplugin.cli import executor, machineuser, schema, serving, workflow
+from gqlplugin.cli import executor, machineuser, schema, serving, worker, workflow
 from gqlplugin.cli.failure import CommandError
 from gqlplugin.cli.logs import log_nothing
 from gqlplugin.cli.output import note, prepare_streams
@@ -39,7 +39,7 @@ cli.add_typer(executor.commands, name="executor")
 cli.add_typer(machineuser.commands, name="machineuser")
 cli.add_typer(schema.commands, name="schema")
 cli.command("serve")(serving.serve)
-cli.command("worker")(serving.worker)
+cli.command("worker")(worker.worker)
 cli.command("serve-platform")(serving.serve_platform)
 
 

@@ -1,4 +1,4 @@
-"""`gqlplugin serve`, `worker` and `serve-platform`: processes that go on until they are told to end."""
+"""`gqlplugin serve` and `serve-platform`: processes that serve until they are told to end."""
 
 from __future__ import annotations
 
@@ -58,15 +58,6 @@ def serve(
         raise CommandError("The server could not start; its log says why.")
 
 
-def worker(
-    named: ApplicationArgument = None, application: ApplicationOption = None, database: DatabaseOption = None
-) -> None:
-    """Run the jobs of a file, and serve nothing."""
-    app, path = _said(named, application, database)
-    log_to_stderr()
-    asyncio.run(_work(app, path))
-
-
 def serve_platform(
     *,
     named: ApplicationArgument = None,
@@ -115,7 +106,7 @@ def serve_platform(
         note("Ctrl-C ends it.")
 
     async def serve_until_told() -> None:
-        await run_server(asgi, host=host, port=port, shutdown=_told_to_end(), started=started)
+        await run_server(asgi, host=host, port=port, shutdown=told_to_end(), started=started)
 
     try:
         asyncio.run(serve_until_told())
@@ -124,23 +115,23 @@ def serve_platform(
 
 
 def _said(named: str | None, application: str | None, database: str | None) -> tuple[App, str]:
-    if named and application and named != application:
-        raise UsageError(f"Which application, {named!r} or {application!r}? Give one of them.")
-    target = Target(application=named or application, database=database)
+    target = Target(application=one_application(named, application), database=database)
     path = target.file(made=True)
     return target.need_app(), path
 
 
-async def _work(app: App, path: str) -> None:
-    async with EmbeddedPlatform(path) as platform:
-        ended = _told_to_end()
-        note(f"A worker for the jobs of {app.name} in {path}. It serves nothing; Ctrl-C ends it.", style="")
-        async with platform.execute(app):
-            await ended.wait()
-            note("Ending. Running jobs get ten seconds, and go on at the next start; Ctrl-C again ends them at once.")
+def one_application(named: str | None, application: str | None) -> str | None:
+    """What was said to be the application, in one way or in two.
+
+    Raises:
+        UsageError: Those two are not the same.
+    """
+    if named and application and named != application:
+        raise UsageError(f"Which application, {named!r} or {application!r}? Give one of them.")
+    return named or application
 
 
-def _told_to_end() -> asyncio.Event:
+def told_to_end() -> asyncio.Event:
     """Set by the first SIGINT or SIGTERM; another one ends the process where it stands, which the journal bears."""
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()

@@ -20,6 +20,7 @@ from gqlplugin.errors import (
 from gqlplugin.execution import ExecutionStatus
 from gqlplugin.identity import load_invoker, load_user
 from gqlplugin.platform.base import Platform
+from gqlplugin.telemetry import load_trace, starting, within_trace
 
 _logger = logging.getLogger("gqlplugin.outbox")
 
@@ -52,6 +53,8 @@ class Row(Protocol):
     def caller(self) -> str: ...
     @property
     def invoker(self) -> str | None: ...
+    @property
+    def trace(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +161,15 @@ class Lanes:
             last = None if row.record is None else self._last.get(row.record)
             if last is not None and last != row.run_id:
                 await self._wait_for(last)
-            await self._platform.start_workflow(
-                row.workflow_name,
-                row.arg,
-                caller=_load_user(row.caller),
-                invoker=load_invoker(row.invoker),
-                run_id=row.run_id,
-            )
+            with within_trace(load_trace(row.trace)), starting(row.workflow_name) as start:
+                await self._platform.start_workflow(
+                    row.workflow_name,
+                    row.arg,
+                    caller=_load_user(row.caller),
+                    invoker=load_invoker(row.invoker),
+                    run_id=row.run_id,
+                )
+                start.began(row.run_id)
         except Exception as error:  # of a platform, or of a row that was not written by us
             return self._failed(row, error)
         self._started.append(row.seq)

@@ -20,11 +20,13 @@ from sqlalchemy import (
     inspect,
     text,
 )
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from gqlplugin.identity import AuthInvoker, User, dump_invoker, dump_user
+from gqlplugin.telemetry import current_trace, dump_trace
 
 metadata = MetaData()
 """Of the outbox alone, for migrations: Alembic takes it in `target_metadata` beside your own."""
@@ -65,6 +67,7 @@ class OutboxRow(_Base):
     Attributes:
         seq: The order of the rows; a number is never used again.
         error: Why it can't be started, for operators; None for what the relay may start. Set it to NULL to try again.
+        trace: The trace that was current where it was written.
     """
 
     __tablename__ = "gqlplugin_outbox"
@@ -79,6 +82,7 @@ class OutboxRow(_Base):
     invoker: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     error: Mapped[str | None] = mapped_column(Text)
+    trace: Mapped[str | None] = mapped_column(Text)
 
     __table_args__ = (
         Index(
@@ -115,11 +119,12 @@ def _values(start: Start) -> dict[str, str | None]:
         "arg": start.arg,
         "caller": dump_user(start.caller),
         "invoker": dump_invoker(start.invoker),
+        "trace": dump_trace(current_trace()),
     }
 
 
 async def create_table(engine: AsyncEngine) -> None:
-    """Create the outbox in a database, unless it is there. Several processes may do so at once."""
+    """Create the outbox in a database, or bring one up to date. Several processes may do so at once."""
     async with engine.begin() as connection:
         await connection.run_sync(_create)
 
@@ -128,7 +133,23 @@ def _create(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":  # whose IF NOT EXISTS fails when two processes create at once
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _CREATING})
     if inspect(connection).has_table(OutboxRow.__tablename__):
+        _upgrade(connection)
         return  # it may be there by a migration, and we not be allowed to create anything
     connection.execute(CreateTable(table, if_not_exists=True))
     for index in table.indexes:
         connection.execute(CreateIndex(index, if_not_exists=True))
+
+
+def _upgrade(connection: Connection) -> None:
+    """Add the column that a table of gqlplugin 0.1 lacks."""
+    if _has_trace(connection):
+        return
+    try:
+        connection.execute(text(f"ALTER TABLE {OutboxRow.__tablename__} ADD COLUMN trace TEXT"))
+    except OperationalError:
+        if not _has_trace(connection):  # nor has another process added it at the same moment, as in SQLite it may
+            raise
+
+
+def _has_trace(connection: Connection) -> bool:
+    return any(column["name"] == "trace" for column in inspect(connection).get_columns(OutboxRow.__tablename__))

@@ -29,7 +29,7 @@ _LOOK_FOR_UNKNOWN_SECONDS = 60.0
 
 _c = table.c
 _READ = (
-    select(_c.seq, _c.run_id, _c.record, _c.workflow_name, _c.arg, _c.caller, _c.invoker)
+    select(_c.seq, _c.run_id, _c.record, _c.workflow_name, _c.arg, _c.caller, _c.invoker, _c.trace)
     .where(
         _c.app == bindparam("app"),
         _c.error.is_(None),

@@ -15,8 +15,9 @@ from gqlplugin.graphql.errors import INTERNAL
 from gqlplugin.idempotency import keyed_field
 from gqlplugin.identity import executor_user
 from gqlplugin.names import executor_of
-from gqlplugin.platform.base import Binding
+from gqlplugin.platform.base import Binding, Platform
 from gqlplugin.resolver import Resolver
+from gqlplugin.telemetry import starting
 
 _logger = logging.getLogger("gqlplugin.graphql")
 
@@ -56,17 +57,20 @@ class ResolverEvents:
             return
         keyed = keyed_field.get()
         starts = [
-            binding.platform.start_workflow(
-                name,
-                arg,
-                caller=executor_user(executor_of(name) or name),
-                idempotency_key=None if keyed is None else keyed.key_of_event(binding.user.id, name, arg),
+            _fire(
+                binding.platform, name, arg, None if keyed is None else keyed.key_of_event(binding.user.id, name, arg)
             )
             for name in firings
         ]
         for name, answer in zip(firings, await asyncio.gather(*starts, return_exceptions=True), strict=True):
             if isinstance(answer, BaseException):
                 _logger.error("%r was not fired by resolver %r", name, self._resolver.name, exc_info=answer)
+
+
+async def _fire(platform: Platform, name: str, arg: str, idempotency_key: str | None) -> None:
+    caller = executor_user(executor_of(name) or name)
+    with starting(name) as start:
+        start.began(await platform.start_workflow(name, arg, caller=caller, idempotency_key=idempotency_key))
 
 
 def _public(error: Exception) -> ResolverError:

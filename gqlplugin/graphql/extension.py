@@ -19,8 +19,10 @@ from gqlplugin.graphql.errors import REFUSED_REQUESTS, as_graphql_error, public_
 from gqlplugin.graphql.grants import find_refused, grant_rule
 from gqlplugin.graphql.idempotent import DIRECTIVE, OperationKeys, find_keys, find_misplaced, has_header
 from gqlplugin.graphql.limits import Limits, check_query_length, find_exceeded, limit_rule
+from gqlplugin.graphql.tracing import begin_operation, describe_operation, fail_operation
 from gqlplugin.identity import RunGrant, User
 from gqlplugin.platform.base import Binding, Definitions, Platform, bind, find_binding
+from gqlplugin.telemetry import NO_SPAN
 
 CONTEXT_KEY = "gqlplugin"
 """Where our ASGI view puts the `Binding` of a request into Strawberry's context."""
@@ -72,9 +74,14 @@ class WorkflowExtension(SchemaExtension):
         self._is_valid = False
         self._is_streaming = False
         self._keys: OperationKeys | None = None
+        self._span = NO_SPAN
 
     def on_operation(self) -> Iterator[None]:
         """Bind platform, app and caller while the operation runs; then turn its errors into what the client may see."""
+        with begin_operation(self.execution_context) as self._span:
+            yield from self._operate()
+
+    def _operate(self) -> Iterator[None]:
         context = self.execution_context
         context.parse_options["max_tokens"] = self.limits.max_tokens
         # on_validate checks the limits before the rules; the rule is for extensions that validate by themselves
@@ -94,13 +101,16 @@ class WorkflowExtension(SchemaExtension):
         except REFUSED_REQUESTS:
             raise
         except Exception as error:
-            raise self._public([as_graphql_error(error)])[0] from None
+            public = self._public([as_graphql_error(error)])
+            fail_operation(self._span, public)
+            raise public[0] from None
         finally:
             if self._keys is not None:
                 self._keys.leave()
         result = context.result
         if not self._is_streaming and result is not None and result.errors:
-            result.errors = self._public(result.errors)
+            result.errors = public = self._public(result.errors)
+            fail_operation(self._span, public)
 
     def on_parse(self) -> Iterator[None]:
         """Take the document from the cache. What can't be read is left to Strawberry to report."""
@@ -115,6 +125,8 @@ class WorkflowExtension(SchemaExtension):
         """Check the limits, then the rules, or take both from the cache."""
         context = self.execution_context
         node = context.graphql_document
+        if self._span is not NO_SPAN:
+            describe_operation(self._span, context)
         if node is not None and context.pre_execution_errors is None:
             document = self._document
             if document is None or document.node is not node:  # another extension's
@@ -133,7 +145,9 @@ class WorkflowExtension(SchemaExtension):
         """Do for one result of a stream what `on_operation` does for the only result of an operation."""
         self._is_streaming = True
         if isinstance(result, ExecutionResult) and result.errors:
-            result.errors = self._public(result.errors)
+            result.errors = public = self._public(result.errors)
+            fail_operation(self._span, public)
+        self._span.leave()  # that of a subscription tells of its begin, not of its life
         yield
 
     def get_results(self) -> dict[str, Any]:

@@ -146,6 +146,11 @@ class Platform(Protocol):
     `PlatformUnavailableError` when the platform can't answer.
     """
 
+    @property
+    def separate_workers(self) -> bool:
+        """Whether jobs run in processes of their own: one that serves GraphQL then runs none unless it is told to."""
+        ...
+
     async def __aenter__(self) -> Self: ...
 
     async def __aexit__(self, *exc_info: object) -> None: ...
@@ -296,6 +301,8 @@ class JobRuntime(Protocol):
 
     @property
     def execution(self) -> WorkflowExecution: ...
+    @property
+    def job_id(self) -> str: ...
     @property
     def definitions(self) -> Definitions: ...
 

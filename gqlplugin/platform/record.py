@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from gqlplugin.execution import ExecutionError, JobExecution, JobStatus, by_place
+from gqlplugin.errors import FailedPreconditionError
+from gqlplugin.execution import (
+    ExecutionError,
+    ExecutionStatus,
+    JobExecution,
+    JobStatus,
+    RetryPolicy,
+    WorkflowExecution,
+    by_place,
+)
 
 _WAIT = "wait:"
+_NEVER_RETRIED = frozenset({"REPLAY_MISMATCH", "INVALID_DEFINITION"})
 
 
 def started_name(workflow_name: str) -> str:
@@ -26,9 +36,54 @@ def effect_name(effect: str) -> str:
     return f"effect:{effect}"
 
 
+def find_wait(
+    run: WorkflowExecution, record: Iterable[JobExecution], wait_point: str, job_id: str | None
+) -> JobExecution:
+    """The wait of a run that an answer is for.
+
+    Args:
+        run: The run.
+        record: What is recorded of it.
+        wait_point: Where it should wait.
+        job_id: The ID of the wait that is meant; None is whichever it is.
+
+    Raises:
+        FailedPreconditionError: It does not wait there, or no longer.
+    """
+    name = wait_name(wait_point)
+    waits = [job for job in record if job.name.startswith(_WAIT)]
+    current = next((job for job in waits if job.status is JobStatus.WAITING), None)
+    if run.status is ExecutionStatus.WAITING and current is not None:
+        if current.name == name and job_id in (None, current.id):
+            return current
+        if current.name != name:
+            waits_at = current.name.removeprefix(_WAIT)
+            raise FailedPreconditionError(f"Run {run.id!r} waits at {waits_at!r}, not at {wait_point!r}.")
+    if any(job.name == name and job.status is JobStatus.SUCCESS for job in waits):
+        raise FailedPreconditionError(f"Wait point {wait_point!r} of run {run.id!r} has been resolved already.")
+    raise FailedPreconditionError(f"Run {run.id!r} is {run.status}, and does not wait at {wait_point!r}.")
+
+
 def is_hidden(job: JobExecution) -> bool:
     """Whether a record stands for a workflow that a job started, or another effect, and not for a job or a wait."""
     return job.name.startswith(("workflow:", "effect:"))
+
+
+def retry_wait(policy: RetryPolicy | None, attempt: int, error: ExecutionError | None) -> timedelta | None:
+    """How long to wait before a run that failed is tried again; None when it is not.
+
+    It is not when another try can't end otherwise, as when the definitions themselves are wrong.
+
+    Args:
+        policy: The workflow's.
+        attempt: Of the try that failed: 0 for the first.
+        error: Why it failed.
+    """
+    if policy is None or error is None or attempt >= policy.max_retries:
+        return None
+    if not error.may_retry or error.code in _NEVER_RETRIED:
+        return None
+    return policy.backoff(attempt + 1) if error.retry_after is None else timedelta(seconds=error.retry_after)
 
 
 def to_run_again(record: Iterable[JobExecution]) -> list[str]:

@@ -25,6 +25,7 @@ from gqlplugin.executor.trigger import MAX_BODY_BYTES, IncomingWebhookTrigger
 from gqlplugin.identity import executor_user
 from gqlplugin.names import firing_name
 from gqlplugin.platform.base import Binding, Platform, bind
+from gqlplugin.telemetry import starting
 from gqlplugin.webhooks.answers import (
     METHODS,
     RefusedRequestError,
@@ -173,15 +174,13 @@ class WebhookApp:
         return _Delivery(name, trigger, body, delivery_id, signed)
 
     async def _start(self, delivery: _Delivery, arg: str) -> None:
-        caller = executor_user(delivery.executor_name)
+        caller, name = executor_user(delivery.executor_name), firing_name(delivery.executor_name)
         key = delivery.key
         if key is not None and len(key) > MAX_KEY_LENGTH:
             key = f"sha256:{hashlib.sha256(key.encode()).hexdigest()}"
         try:
-            with bind(Binding(self.platform, self.app, caller)):
-                await self.platform.start_workflow(
-                    firing_name(delivery.executor_name), arg, caller=caller, idempotency_key=key
-                )
+            with bind(Binding(self.platform, self.app, caller)), starting(name) as start:
+                start.began(await self.platform.start_workflow(name, arg, caller=caller, idempotency_key=key))
         except IdempotencyKeyReusedError:
             # sent again, with other headers: what was started for the first one stands
             _logger.debug("A delivery to executor %r was known already", delivery.executor_name)

@@ -1,4 +1,4 @@
-"""`gqlplugin serve`, `worker` and `serve-platform`: processes that serve until they are told to end."""
+"""`gqlplugin serve` and `serve-platform`: processes that serve until they are told to end."""
 
 import re
 import signal
@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.cli.conftest import Gqlplugin
-from tests.cli.support import APP, ORDER, Running, run_command, running, until
+from tests.cli.support import APP, Running, run_command, running, until
 
 SHOP = ("tests.cli.shop:app", "--database", "shop.sqlite")
 LOCAL = (*APP, "--database", "shop.sqlite")
@@ -25,61 +25,16 @@ def served_at(server: Running) -> str:
     return found[0]
 
 
-@pytest.mark.parametrize("number", SIGNALS)
-def test_a_worker_runs_jobs_until_it_is_told_to_end(
-    gqlplugin: Gqlplugin, tmp_path: Path, number: signal.Signals
-) -> None:
-    """A worker makes the file, says that it serves nothing, runs what others start, and ends in good order."""
-    with running(tmp_path, "worker", *SHOP) as worker:
-        worker.says("A worker for the jobs of shop in shop.sqlite. It serves nothing; Ctrl-C ends it.")
-        assert gqlplugin("workflow", "start", "place-order", "-a", ORDER, "-W", *LOCAL).code == 0
-        worker.says("INFO     looking up 1")
-        worker.process.send_signal(number)
-        assert worker.ended() == 0
-    assert worker.out == ""
-    assert "Traceback" not in worker.err
-
-
-def test_what_jobs_log_reaches_no_terminal_raw(gqlplugin: Gqlplugin, tmp_path: Path) -> None:
-    """A worker writes the log lines of its jobs without what a terminal could act on."""
-    with running(tmp_path, "worker", *SHOP) as worker:
-        worker.says("A worker for the jobs of shop")
-        gqlplugin("workflow", "start", "ship-order", "-W", *LOCAL)
-        worker.says(r"WARNING  \x1b[31mred")
-    assert "\x1b" not in worker.err
-
-
-def test_a_second_worker_stands_by_and_takes_over(gqlplugin: Gqlplugin, tmp_path: Path) -> None:
-    """Of two workers of a file the second says that it stands by, and that it executes once the first has ended."""
-    with running(tmp_path, "worker", *SHOP) as first:
-        first.says("A worker for the jobs of shop")
-        gqlplugin("workflow", "start", "ship-order", "-W", *LOCAL)
-        with running(tmp_path, "worker", *SHOP) as second:
-            second.says("Another process executes shop.sqlite; this one stands by")
-            first.process.terminate()
-            second.says("This process now executes shop.sqlite")
-
-
-@pytest.mark.parametrize(
-    ("command", "says", "ending"),
-    [
-        (("worker",), "A worker for the jobs of shop", "Ending."),
-        (("serve", "--port", "0"), "Uvicorn running on", "Shutting down"),
-    ],
-)
-def test_a_second_interrupt_ends_it_at_once(
-    gqlplugin: Gqlplugin, tmp_path: Path, command: tuple[str, ...], says: str, ending: str
-) -> None:
-    """A process whose job goes on is ended by the second Ctrl-C, before its ten seconds are over."""
-    with running(tmp_path, *command, *SHOP) as process:
-        process.says(says)
+def test_a_second_interrupt_ends_it_at_once(gqlplugin: Gqlplugin, tmp_path: Path) -> None:
+    """A server whose job goes on is ended by the second Ctrl-C, before its ten seconds are over."""
+    with running(tmp_path, "serve", "--port", "0", *SHOP) as process:
+        process.says("Uvicorn running on")
         run_id = gqlplugin("workflow", "start", "pack-order", "-a", '"shut"', "-q", *LOCAL).out.strip()
         until(lambda: "at the gate" in gqlplugin("workflow", "executions", run_id, *LOCAL).out)
         process.process.send_signal(signal.SIGINT)
-        process.says(ending)
+        process.says("Shutting down")
         process.process.send_signal(signal.SIGINT)
         assert process.ended() == 130
-    assert "were stopped after" not in process.err
     assert "Traceback" not in process.err
 
 
@@ -169,7 +124,7 @@ def test_a_token_file_is_kept(tmp_path: Path) -> None:
     assert file.read_text() == "a-token-that-somebody-made\n"
 
 
-@pytest.mark.parametrize("command", ["serve", "worker", "serve-platform"])
+@pytest.mark.parametrize("command", ["serve", "serve-platform"])
 @pytest.mark.parametrize(
     ("options", "shown"),
     [

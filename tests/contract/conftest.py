@@ -6,8 +6,10 @@ A later platform joins by one entry in `CANDIDATES`. What it can't do at all it 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import count
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -15,6 +17,7 @@ from gqlplugin.platform.base import Platform
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.testing import MemoryPlatform
 from tests.contract.served import ServedPlatform
+from tests.contract.settled import SettledTemporalPlatform
 
 CAPABILITIES = {
     "attempts": "tell how often a run was tried",
@@ -32,6 +35,7 @@ CAPABILITIES = {
     "logs": "keep what jobs log",
     "progress": "keep what jobs say of their progress",
     "retry": "try a failed run again by itself",
+    "turns": "let runs of a limited workflow execute in exactly the order they were started",
     "wait-points": "put a run away until somebody answers it",
 }
 
@@ -40,17 +44,26 @@ CAPABILITIES = {
 class Candidate:
     """A platform under test: makes one that shares nothing with any other, in an empty directory of its own."""
 
-    new: Callable[[Path], Platform]
+    new: Callable[[Path, pytest.FixtureRequest], Platform]
     lacks: frozenset[str] = frozenset()
 
 
 CANDIDATES = {
-    "embedded": Candidate(lambda directory: EmbeddedPlatform(directory / "runs.sqlite")),
-    "memory": Candidate(lambda _: MemoryPlatform()),
+    "embedded": Candidate(lambda directory, _: EmbeddedPlatform(directory / "runs.sqlite")),
+    "memory": Candidate(lambda *_: MemoryPlatform()),
     # to gqlplugin's own server nothing gets lost; the bare contract has no words for what is named here
-    "tailor": Candidate(lambda directory: ServedPlatform(directory, extensions=True)),
+    "tailor": Candidate(lambda directory, _: ServedPlatform(directory, extensions=True)),
+    "temporal": Candidate(
+        lambda _, request: SettledTemporalPlatform(
+            request.getfixturevalue("temporal_address"),
+            task_queue=f"contract-{uuid4()}",
+            heartbeat_timeout=timedelta(seconds=15),
+        ),
+        # those that wait get their turn in that order; which of two that start at once asks first is left to chance
+        lacks=frozenset({"turns"}),
+    ),
     "tailor-bare": Candidate(
-        lambda directory: ServedPlatform(directory, extensions=False),
+        lambda directory, _: ServedPlatform(directory, extensions=False),
         lacks=frozenset(
             {
                 "attempts",
@@ -92,7 +105,7 @@ def new_platform(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[],
     def make() -> Platform:
         directory = tmp_path / str(next(numbers))
         directory.mkdir()
-        return CANDIDATES[request.param].new(directory)
+        return CANDIDATES[request.param].new(directory, request)
 
     return make
 

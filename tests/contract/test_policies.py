@@ -142,6 +142,7 @@ async def test_waiting_runs_hold_nothing_up(platform: Platform) -> None:
 async def test_no_more_runs_than_the_policy_allows_execute_at_once(platform: Platform, most: int) -> None:
     """What exceeds a concurrency policy stays PENDING, is never refused, and all of it ends."""
     now, peak = 0, 0
+    is_full = asyncio.Event()
 
     @create_workflow_job(name="part-job")
     async def part() -> None:
@@ -152,6 +153,9 @@ async def test_no_more_runs_than_the_policy_allows_execute_at_once(platform: Pla
         nonlocal now, peak
         now += 1
         peak = max(peak, now)
+        if now == most:
+            is_full.set()
+        await is_full.wait()
         await part.trigger()
         now -= 1
         return input
@@ -186,7 +190,7 @@ async def test_excess_runs_are_pending_and_hold_up_no_other_workflow(platform: P
             assert (await ended(platform, run_id)).status is ExecutionStatus.SUCCESS
 
 
-@pytest.mark.needs("concurrency")
+@pytest.mark.needs("concurrency", "turns")
 async def test_excess_runs_execute_oldest_first(platform: Platform) -> None:
     """Runs that wait for their turn get it in the order they were started, a resumed one at its end."""
     order: list[int] = []

@@ -131,6 +131,20 @@ async def test_the_table_can_be_created_by_many_at_once(database_url: str) -> No
         await engine.dispose()
 
 
+async def test_a_table_of_an_older_version_gets_what_it_lacks(database_url: str) -> None:
+    """However many processes begin at once, the column for traces is added once, and the rows stay."""
+    engines = [create_async_engine(database_url) for _ in range(4)]
+    await create_table(engines[0])
+    await write(engines[0], start_of(1))
+    async with engines[0].begin() as connection:
+        await connection.execute(text("ALTER TABLE gqlplugin_outbox DROP COLUMN trace"))
+    await asyncio.gather(*(create_table(engine) for engine in engines))
+    await write(engines[1], start_of(2))
+    assert [row.arg for row in await rows_of(engines[2])] == ["1", "2"]
+    for engine in engines:
+        await engine.dispose()
+
+
 async def test_a_table_that_is_there_needs_no_right_to_create_one(postgres_url: str) -> None:
     """Where a migration made the table, the app's own role need not be allowed to create any."""
     engine = create_async_engine(postgres_url)

@@ -7,17 +7,17 @@ left, which the process that executes the file heeds: at once if it is the same,
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from gqlplugin.errors import FailedPreconditionError
-from gqlplugin.execution import ExecutionStatus, JobStatus
+from gqlplugin.execution import ExecutionStatus, JobStatus, WorkflowExecution
 from gqlplugin.platform.embedded.reader import existing_run, find_run
 from gqlplugin.platform.embedded.rows import to_microseconds
 
 
-def cancel(connection: sqlite3.Connection, run_id: str, *, is_active: bool, now: datetime) -> None:
-    """Cancel a run.
+def cancel(connection: sqlite3.Connection, run_id: str, *, is_active: bool, now: datetime) -> WorkflowExecution | None:
+    """Cancel a run; it is returned when that ends it at once.
 
     Args:
         connection: The writer's.
@@ -37,6 +37,8 @@ def cancel(connection: sqlite3.Connection, run_id: str, *, is_active: bool, now:
     runs_here = is_active and run.status is ExecutionStatus.PENDING
     if run.status is not ExecutionStatus.RUNNING and not runs_here:
         end_canceled(connection, run_id, now)
+        return run
+    return None
 
 
 def end_canceled(connection: sqlite3.Connection, run_id: str, now: datetime) -> None:
@@ -56,15 +58,21 @@ def find_cancels(connection: sqlite3.Connection) -> list[str]:
     return [row[0] for row in connection.execute("SELECT run_id FROM cancel_request")]
 
 
-def settle_cancels(connection: sqlite3.Connection, active: Collection[str], now: datetime) -> None:
-    """End the runs that are to stop and that no task executes, and forget the requests.
+def settle_cancels(
+    connection: sqlite3.Connection, active: Collection[str], now: datetime
+) -> Sequence[WorkflowExecution]:
+    """End the runs that are to stop and that no task executes, and forget the requests; those that had not ended.
 
     Of a run that a task executes the request is kept, so that it survives the death of this process.
     """
+    ended = []
     for run_id in find_cancels(connection):
         if run_id in active:
             continue
         run = find_run(connection, run_id)
         if run is not None and (run.status is ExecutionStatus.CANCELED or not run.status.is_final):
             end_canceled(connection, run_id, now)
+            if not run.status.is_final:
+                ended.append(run)
         connection.execute("DELETE FROM cancel_request WHERE run_id = ?", (run_id,))
+    return ended

@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from copy import copy
 from typing import Any
 
+from gqlplugin.codec import is_unicode
 from gqlplugin.errors import PlatformUnavailableError
 from gqlplugin.execution import WorkflowExecution
 from gqlplugin.platform.embedded.database import unavailable
-from gqlplugin.platform.embedded.rows import is_storable
 from gqlplugin.tasks import begin, result_of
 
 _RUNS_PER_QUERY = 500
@@ -166,7 +166,7 @@ class Watched:
 def find_marks(connection: sqlite3.Connection, run_ids: Sequence[str]) -> Mapping[str, Mark]:
     """What runs look like; one that isn't there is left out."""
     marks: dict[str, Mark] = {}
-    ids = list(filter(is_storable, run_ids))
+    ids = list(filter(is_unicode, run_ids))
     for first in range(0, len(ids), _RUNS_PER_QUERY):
         part = ids[first : first + _RUNS_PER_QUERY]
         among = f"({', '.join('?' * len(part))})"

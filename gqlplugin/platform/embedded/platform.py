@@ -9,11 +9,12 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Self
 
-from gqlplugin.codec import check_json
+from gqlplugin.codec import check_json, is_unicode
 from gqlplugin.errors import FailedPreconditionError, InvalidInputError, NotFoundError, UnsupportedError
 from gqlplugin.execution import (
     ExecutionFilter,
     ExecutionPage,
+    ExecutionStatus,
     JobExecution,
     WaitFilter,
     WaitPage,
@@ -26,13 +27,13 @@ from gqlplugin.platform.embedded.due import resume
 from gqlplugin.platform.embedded.journal import Journal
 from gqlplugin.platform.embedded.reader import find_jobs, find_page, find_record_of_job, find_run
 from gqlplugin.platform.embedded.recorder import JournalRecorder
-from gqlplugin.platform.embedded.rows import is_storable
 from gqlplugin.platform.embedded.runner import Runner
 from gqlplugin.platform.embedded.starts import Starts
 from gqlplugin.platform.embedded.waits import find_waits, resolve
 from gqlplugin.platform.embedded.worker import Worker
 from gqlplugin.platform.entering import Entering
 from gqlplugin.platform.record import shown
+from gqlplugin.telemetry import count_end
 
 MAX_PAGE = 1000
 
@@ -56,6 +57,8 @@ class EmbeddedPlatform:
         idempotency_key_ttl: How long an idempotency key is kept.
         max_arg_bytes: Longest argument of a start, in bytes of UTF-8.
     """
+
+    separate_workers = False
 
     def __init__(
         self,
@@ -186,7 +189,10 @@ class EmbeddedPlatform:
         """End a run that has not ended; see `Platform.cancel`."""
         journal, _ = self._entering.opened()
         is_active = self._worker is not None and self._worker.is_active(run_id)
-        await journal.writer.call(partial(cancel, run_id=run_id, is_active=is_active, now=datetime.now(UTC)))
+        now = datetime.now(UTC)
+        ended = await journal.writer.call(partial(cancel, run_id=run_id, is_active=is_active, now=now))
+        if ended is not None:
+            count_end(ended, ExecutionStatus.CANCELED, now)
         if self._worker is not None:
             self._worker.heed_cancels()
 
@@ -194,7 +200,7 @@ class EmbeddedPlatform:
         """Answer a run that waits; see `Platform.resolve`."""
         journal, _ = self._entering.opened()
         check_json(result, max_bytes=self._max_arg_bytes)
-        if not is_storable(result):
+        if not is_unicode(result):
             raise InvalidInputError("The result holds half a surrogate pair.")
         answer = partial(
             resolve, run_id=run_id, wait_point=wait_point, result=result, job_id=job_id, now=datetime.now(UTC)

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol, TypeVar
 
+from gqlplugin.codec import is_unicode
 from gqlplugin.errors import InvalidInputError, NotFoundError
 from gqlplugin.execution import (
     ExecutionFilter,
@@ -21,7 +22,7 @@ from gqlplugin.execution import (
     by_place,
 )
 from gqlplugin.platform.embedded.database import open_reader, unavailable
-from gqlplugin.platform.embedded.rows import JOB_COLUMNS, RUN_COLUMNS, is_storable, to_job, to_run
+from gqlplugin.platform.embedded.rows import JOB_COLUMNS, RUN_COLUMNS, to_job, to_run
 from gqlplugin.platform.embedded.writer import Writer
 
 R = TypeVar("R")
@@ -101,7 +102,7 @@ SELECT_RUN = (
 
 def find_run(connection: sqlite3.Connection, run_id: str) -> WorkflowExecution | None:
     """A run by its ID."""
-    if not is_storable(run_id):
+    if not is_unicode(run_id):
         return None
     row = connection.execute(f"{SELECT_RUN} WHERE run.id = ?", (run_id,)).fetchone()
     return None if row is None else to_run(row, row[-2])
@@ -122,7 +123,7 @@ def existing_run(connection: sqlite3.Connection, run_id: str) -> WorkflowExecuti
 def find_jobs(connection: sqlite3.Connection, run_ids: Iterable[str]) -> Mapping[str, Sequence[JobExecution]]:
     """Everything recorded of runs, in the order it was triggered."""
     jobs: dict[str, list[JobExecution]] = {run_id: [] for run_id in run_ids}
-    ids = list(filter(is_storable, jobs))
+    ids = list(filter(is_unicode, jobs))
     marks = ", ".join("?" * len(ids))
     rows = connection.execute(f"SELECT {JOB_COLUMNS} FROM job WHERE run_id IN ({marks})", ids)  # noqa: S608
     for row in rows:
@@ -132,7 +133,7 @@ def find_jobs(connection: sqlite3.Connection, run_ids: Iterable[str]) -> Mapping
 
 def find_record_of_job(connection: sqlite3.Connection, job_id: str) -> Sequence[JobExecution]:
     """Everything recorded of the run that has a job: one of those whose IDs begin as `JobExecution.id` says."""
-    if not is_storable(job_id):
+    if not is_unicode(job_id):
         return []
     prefix = f"{job_id[:14]}7{job_id[15:18]}"
     rows = connection.execute("SELECT id FROM run WHERE id BETWEEN ? AND ?", (prefix, f"{prefix}~")).fetchall()
@@ -155,7 +156,7 @@ def _newest(connection: sqlite3.Connection, where: ExecutionFilter, before: int,
     statuses = [where.status] if where.status is not None else list(ExecutionStatus)
     conditions = {"workflow_name": where.workflow_name, "caller_id": where.caller_id}
     given = {name: value for name, value in conditions.items() if value is not None}
-    if not all(map(is_storable, given.values())):
+    if not all(map(is_unicode, given.values())):
         return []
     if not given and where.status is None:
         return _walk(connection, "", [], before, limit)

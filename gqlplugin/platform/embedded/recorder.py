@@ -13,9 +13,9 @@ from gqlplugin.execution import ExecutionStatus, JobExecution, JobStatus, Workfl
 from gqlplugin.identity import AuthInvoker
 from gqlplugin.platform.embedded.rows import job_row, state_row
 from gqlplugin.platform.embedded.starts import Starts
-from gqlplugin.platform.embedded.threads import DaemonThreads
 from gqlplugin.platform.embedded.writer import Writer
 from gqlplugin.platform.replay import MAIN, ActiveJob, RunInterrupted
+from gqlplugin.platform.threads import DaemonThreads
 
 R = TypeVar("R")
 

@@ -16,27 +16,19 @@ from gqlplugin.execution import (
     WorkflowExecution,
 )
 from gqlplugin.identity import dump_invoker, dump_user, load_invoker, load_user
+from gqlplugin.telemetry import dump_trace, load_trace
 
 Row = tuple[Any, ...]
 
 RUN_COLUMNS = (
     "id, workflow_name, status, caller_id, caller, invoker, input, output, error, attempt, depth, due_at, "
-    "created_at, started_at, finished_at"
+    "created_at, started_at, finished_at, trace"
 )
 STATE_COLUMNS = "id, status, output, error, attempt, due_at, started_at, finished_at"
 JOB_COLUMNS = "run_id, place, name, stacked_name, status, input, result, error, logs, progress, started_at, finished_at"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-
-
-def is_storable(text: str) -> bool:
-    """Whether SQLite can keep or look for a text: it can't be told a lone surrogate, which JSON clients can send."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def to_microseconds(moment: datetime) -> int:
@@ -67,6 +59,7 @@ def run_row(run: WorkflowExecution, *, due_at: datetime | None) -> Row:
         to_microseconds(run.created_at),
         _optional(run.started_at),
         _optional(run.finished_at),
+        dump_trace(run.trace),
     )
 
 
@@ -94,6 +87,11 @@ def state_row(
     )
 
 
+def status_in(row: Row) -> ExecutionStatus:
+    """The status in a row in the order of `STATE_COLUMNS`."""
+    return ExecutionStatus(row[1])
+
+
 def to_run(row: Sequence[Any], progress: str | None) -> WorkflowExecution:
     """A run from a row in the order of `RUN_COLUMNS`, and the progress of its main job."""
     return WorkflowExecution(
@@ -111,6 +109,7 @@ def to_run(row: Sequence[Any], progress: str | None) -> WorkflowExecution:
         created_at=from_microseconds(row[12]),
         started_at=_optional_moment(row[13]),
         finished_at=_optional_moment(row[14]),
+        trace=load_trace(row[15]),
     )
 
 

@@ -12,7 +12,6 @@ from functools import partial
 
 from gqlplugin.errors import PlatformUnavailableError
 from gqlplugin.execution import (
-    ExecutionError,
     ExecutionStatus,
     JobExecution,
     JobStatus,
@@ -22,18 +21,21 @@ from gqlplugin.execution import (
 from gqlplugin.platform.base import Definitions
 from gqlplugin.platform.embedded.cancels import find_cancels, settle_cancels
 from gqlplugin.platform.embedded.due import Due, DueRun, begin_again, count_due, find_due, recover
+from gqlplugin.platform.embedded.queue import count_queued
 from gqlplugin.platform.embedded.reader import Reader
 from gqlplugin.platform.embedded.recorder import JournalRecorder
-from gqlplugin.platform.embedded.rows import Row, job_row, state_row
+from gqlplugin.platform.embedded.rows import Row, job_row, state_row, status_in
 from gqlplugin.platform.embedded.writer import Writer
+from gqlplugin.platform.queue import QueueDepth
+from gqlplugin.platform.record import retry_wait
 from gqlplugin.platform.replay import Replay, RunInterrupted, RunParked
+from gqlplugin.telemetry import count_end
 
 _logger = logging.getLogger("gqlplugin.embedded")
 
 _PER_TURN = 32
 _STALL_SECONDS = 1.0
 _AGAIN = (ExecutionStatus.PENDING_RESUME, ExecutionStatus.PENDING_RETRY, ExecutionStatus.WAITING)
-_NOT_RETRIED = frozenset({"REPLAY_MISMATCH", "INVALID_DEFINITION"})
 
 
 class Runner:
@@ -76,6 +78,7 @@ class Runner:
         self._wake = asyncio.Event()
         self._context: Context = copy_context()
         self._feeder: asyncio.Task[None] | None = None
+        self._queue: QueueDepth | None = None
 
     async def start(self) -> None:
         """Begin, with what an earlier process left unfinished."""
@@ -87,6 +90,7 @@ class Runner:
             if name not in self._main_jobs:
                 _logger.warning("%d runs of workflow %r wait: this app does not have it", count, name)
         self._feeder = asyncio.create_task(self._feed())
+        self._queue = QueueDepth(self._count_queued, self._main_jobs)
 
     def offer(self, run: WorkflowExecution) -> None:
         """Run a new run at once if there is room and nothing older waits; else it waits its turn in the file."""
@@ -119,7 +123,9 @@ class Runner:
         # not to be picked up, as what is read of them until they have ended says that they are due
         self._ending += ending
         try:
-            await self._writer.call(partial(settle_cancels, active=set(self._active), now=datetime.now(UTC)))
+            now = datetime.now(UTC)
+            for run in await self._writer.call(partial(settle_cancels, active=set(self._active), now=now)):
+                count_end(run, ExecutionStatus.CANCELED, now)
         finally:
             self._ending -= ending
             if self._reading:
@@ -130,6 +136,8 @@ class Runner:
     async def drain(self, seconds: float) -> None:
         """Start no more jobs, give the running ones a time, then stop them; their runs go on at the next start."""
         self._draining = True
+        if self._queue is not None:
+            self._queue.stop()
         if self._feeder is not None:
             self._feeder.cancel()
             await asyncio.gather(self._feeder, return_exceptions=True)
@@ -206,6 +214,10 @@ class Runner:
             record = begun.record
         self._launch(run, record)
 
+    async def _count_queued(self) -> Mapping[str, int]:
+        # by their IDs, as the file may not know yet that they have begun
+        return await self._reader.read(partial(count_queued, active=list(self._active), now=datetime.now(UTC)))
+
     def _is_known(self, run: WorkflowExecution) -> bool:
         """Whether more is known of a run than what was read: it runs here, or it has ended or is about to."""
         return any(run.id in one for one in (self._active, self._ended, self._ending, self._broken))
@@ -260,7 +272,9 @@ class Runner:
         self._writer.put_job(job)
         self._writer.put_state(state)
         await self._writer.commit()
-        if outcome.status is JobStatus.FAILED:
+        if (status := status_in(state)).is_final:
+            count_end(run, status, outcome.finished_at or datetime.now(UTC))
+        else:
             self.wake()  # a retry may be due
 
     def _release(self, run: WorkflowExecution) -> None:
@@ -275,8 +289,8 @@ class Runner:
 def _state_after(run: WorkflowExecution, outcome: JobExecution, policy: RetryPolicy | None) -> Row:
     """The state of a run after its main job's outcome."""
     error = outcome.error
-    if policy is not None and run.attempt < policy.max_retries and error is not None and _may_retry(error):
-        wait = policy.backoff(run.attempt + 1) if error.retry_after is None else timedelta(seconds=error.retry_after)
+    wait = retry_wait(policy, run.attempt, error)
+    if wait is not None:
         return state_row(
             run,
             ExecutionStatus.PENDING_RETRY,
@@ -298,8 +312,3 @@ def _state_after(run: WorkflowExecution, outcome: JobExecution, policy: RetryPol
 def _canceled_state(run: WorkflowExecution, outcome: JobExecution) -> Row:
     """The state of a run that was told to stop, whatever its main job made of it."""
     return state_row(run, ExecutionStatus.CANCELED, started_at=outcome.started_at, finished_at=outcome.finished_at)
-
-
-def _may_retry(error: ExecutionError) -> bool:
-    """Whether another try can end otherwise: not when the definitions themselves are wrong."""
-    return error.may_retry and error.code not in _NOT_RETRIED

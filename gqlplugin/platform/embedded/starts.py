@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from gqlplugin.codec import check_json
+from gqlplugin.codec import check_json, is_unicode
 from gqlplugin.errors import IdempotencyKeyReusedError, InvalidInputError
 from gqlplugin.execution import ExecutionStatus, JobExecution, WorkflowExecution
 from gqlplugin.idempotency import note_earlier_start
@@ -18,9 +18,10 @@ from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.names import executor_of
 from gqlplugin.platform.embedded import writer as journal
 from gqlplugin.platform.embedded.reader import find_run
-from gqlplugin.platform.embedded.rows import is_storable, job_row, run_row, to_microseconds
+from gqlplugin.platform.embedded.rows import job_row, run_row, to_microseconds
 from gqlplugin.platform.embedded.writer import Writer
 from gqlplugin.platform.ids import is_uuid7, uuid7
+from gqlplugin.telemetry import current_trace
 
 MAX_KEY_LENGTH = 255
 MAX_STARTS = 1000
@@ -139,7 +140,7 @@ class Starts:
         """A run that can be started."""
         self._check_name(name)
         check_json(arg, max_bytes=self._max_arg_bytes)
-        if not all(map(is_storable, (name, arg, caller.id, idempotency_key or ""))):
+        if not all(map(is_unicode, (name, arg, caller.id, idempotency_key or ""))):
             raise InvalidInputError("The arguments, the caller or the idempotency key hold half a surrogate pair.")
         return WorkflowExecution(
             id=run_id or uuid7(),
@@ -150,6 +151,7 @@ class Starts:
             caller=caller,
             invoker=invoker,
             depth=depth,
+            trace=current_trace(),
         )
 
     async def _start_once(self, run: WorkflowExecution, key: str, within: JobExecution | None) -> str:

@@ -7,27 +7,24 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from gqlplugin.errors import FailedPreconditionError
+from gqlplugin.codec import is_unicode
 from gqlplugin.execution import (
     ExecutionStatus,
-    JobExecution,
     JobStatus,
     PendingWait,
     WaitFilter,
     WaitPage,
-    WorkflowExecution,
 )
 from gqlplugin.platform.embedded.reader import SELECT_RUN, existing_run, find_jobs, format_cursor, parse_cursor
 from gqlplugin.platform.embedded.rows import (
     JOB_COLUMNS,
     RUN_COLUMNS,
     from_microseconds,
-    is_storable,
     to_job,
     to_microseconds,
     to_run,
 )
-from gqlplugin.platform.record import wait_name
+from gqlplugin.platform.record import find_wait, wait_name
 
 _DUE_AT = RUN_COLUMNS.split(", ").index("due_at")
 _JOB_COLUMNS = ", ".join(f"wait.{name}" for name in JOB_COLUMNS.split(", "))
@@ -47,7 +44,7 @@ def resolve(
         FailedPreconditionError: It does not wait there, or no longer.
     """
     run = existing_run(connection, run_id)
-    wait = _wait_of(connection, run, wait_point, job_id)
+    wait = find_wait(run, find_jobs(connection, [run.id])[run.id], wait_point, job_id)
     connection.execute(
         "UPDATE job SET status = ?, result = ?, finished_at = ? WHERE run_id = ? AND place = ?",
         (JobStatus.SUCCESS.value, result, to_microseconds(now), run_id, wait.place),
@@ -56,23 +53,6 @@ def resolve(
         "UPDATE run SET status = ?, due_at = ? WHERE id = ?",
         (ExecutionStatus.PENDING_RESUME.value, to_microseconds(now), run_id),
     )
-
-
-def _wait_of(
-    connection: sqlite3.Connection, run: WorkflowExecution, wait_point: str, job_id: str | None
-) -> JobExecution:
-    name = wait_name(wait_point)
-    waits = [job for job in find_jobs(connection, [run.id])[run.id] if job.name.startswith(wait_name(""))]
-    current = next((job for job in waits if job.status is JobStatus.WAITING), None)
-    if run.status is ExecutionStatus.WAITING and current is not None:
-        if current.name == name and job_id in (None, current.id):
-            return current
-        if current.name != name:
-            waits_at = current.name.removeprefix(wait_name(""))
-            raise FailedPreconditionError(f"Run {run.id!r} waits at {waits_at!r}, not at {wait_point!r}.")
-    if any(job.name == name and job.status is JobStatus.SUCCESS for job in waits):
-        raise FailedPreconditionError(f"Wait point {wait_point!r} of run {run.id!r} has been resolved already.")
-    raise FailedPreconditionError(f"Run {run.id!r} is {run.status}, and does not wait at {wait_point!r}.")
 
 
 def find_waits(connection: sqlite3.Connection, where: WaitFilter, first: int, after: str | None) -> WaitPage:
@@ -85,7 +65,7 @@ def find_waits(connection: sqlite3.Connection, where: WaitFilter, first: int, af
     }
     conditions = {column: value for column, value in given.items() if value is not None}
     position = 0 if after is None else parse_cursor(after)
-    if not all(map(is_storable, conditions.values())):
+    if not all(map(is_unicode, conditions.values())):
         return WaitPage(waits=[], cursors=[], has_next=False)
     query = "".join([_SELECT_WAIT, *(f" AND {column} = ?" for column in conditions), " ORDER BY wait.rowid LIMIT ?"])
     rows = connection.execute(query, (position, *conditions.values(), first + 1)).fetchall()

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from gqlplugin.platform.embedded.database import unavailable
 from gqlplugin.platform.embedded.rows import JOB_COLUMNS, RUN_COLUMNS, STATE_COLUMNS, Row
+from gqlplugin.platform.threads import settle
 
 R = TypeVar("R")
 
@@ -210,16 +211,6 @@ class Writer:
 def _tell(then: Callable[[Any], None], result: Any) -> None:
     if not isinstance(result, Exception):
         then(result)
-
-
-def settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-    """Give a future its result, or its error when there is one, unless it was cancelled meanwhile."""
-    if future.done():
-        return  # cancelled: whoever waited has left, the write stands
-    if error is None:
-        future.set_result(result)
-    else:
-        future.set_exception(error)
 
 
 def insert_run(connection: sqlite3.Connection, row: Row) -> None:

@@ -26,6 +26,7 @@ from gqlplugin.platform.record import effect_name, started_name, wait_name
 from gqlplugin.platform.replay.notes import Notes
 from gqlplugin.platform.replay.recorder import RunInterrupted, RunParked
 from gqlplugin.scope import Scope, enter_scope
+from gqlplugin.telemetry import Span, count_job, job_span, starting
 
 if TYPE_CHECKING:
     from gqlplugin.platform.replay.run import Replay
@@ -63,11 +64,26 @@ class ActiveJob(JobRuntime):
         return self.replay.execution
 
     @property
+    def job_id(self) -> str:
+        return self.replay.job_id(self.execution.id, self.place)
+
+    @property
     def definitions(self) -> Definitions:
         return self.replay.definitions
 
     async def run(self) -> JobExecution:
         """Run the body; its outcome is returned, not recorded."""
+        with job_span(self.execution, name=self.job.name, place=self.place, id_at=self.replay.job_id) as span:
+            try:
+                outcome = await self._run()
+            except RunParked:
+                span.ended(JobStatus.SUSPEND)
+                raise
+            tell_outcome(span, outcome)
+        count_job(self.execution, outcome)
+        return outcome
+
+    async def _run(self) -> JobExecution:
         self.replay.recorder.note(self)
         token = current_job.set(self)
         try:
@@ -176,14 +192,17 @@ class ActiveJob(JobRuntime):
         outcome = self.replay.recorded(place, started_name(name), arg)
         if outcome is not None:
             return str(json.loads(_result_of(outcome)))
-        return await self.replay.recorder.start_workflow(
-            self.execution,
-            self._done(place, started_name(name), arg),
-            name,
-            arg,
-            invoker=invoker,
-            idempotency_key=idempotency_key,
-        )
+        with starting(name) as start:
+            run_id = await self.replay.recorder.start_workflow(
+                self.execution,
+                self._done(place, started_name(name), arg),
+                name,
+                arg,
+                invoker=invoker,
+                idempotency_key=idempotency_key,
+            )
+            start.began(run_id)
+        return run_id
 
     async def start_workflows(self, name: str, args: Sequence[str], *, invoker: AuthInvoker | None) -> list[str]:
         async with self._turn:
@@ -197,7 +216,10 @@ class ActiveJob(JobRuntime):
         if outcome is not None:
             return [str(one) for one in json.loads(_result_of(outcome))]
         record = self._done(place, started_name(name), arg)
-        return await self.replay.recorder.start_workflows(self.execution, record, name, args, invoker=invoker)
+        with starting(name) as start:
+            run_ids = await self.replay.recorder.start_workflows(self.execution, record, name, args, invoker=invoker)
+            start.began(*run_ids)
+        return run_ids
 
     async def wait(self, wait_point: str, payload: str, timeout: timedelta | None) -> str:
         async with self._turn:
@@ -295,6 +317,11 @@ class ActiveJob(JobRuntime):
             return ExecutionError(error.code, error.message, detail)
         _logger.error("Job %r of run %s failed", self.stacked_name, self.execution.id, exc_info=error)
         return ExecutionError(JobFailedError.code, f"Job {self.stacked_name!r} failed.", detail)
+
+
+def tell_outcome(span: Span, outcome: JobExecution) -> None:
+    """Tell a span what became of a job, without what its error says."""
+    span.ended(outcome.status, None if outcome.error is None else outcome.error.code)
 
 
 def _result_of(outcome: JobExecution) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from gqlplugin.codec import same_json
 from gqlplugin.errors import ReplayError
-from gqlplugin.execution import JobExecution, JobStatus, WorkflowExecution
+from gqlplugin.execution import ExecutionStatus, JobExecution, JobStatus, WorkflowExecution, job_id_at
 from gqlplugin.platform.base import Definitions, RunnableJob
-from gqlplugin.platform.replay.active_job import ActiveJob
-from gqlplugin.platform.replay.recorder import Recorder, RunInterrupted
+from gqlplugin.platform.replay.active_job import ActiveJob, tell_outcome
+from gqlplugin.platform.replay.recorder import Recorder, RunInterrupted, RunParked
+from gqlplugin.telemetry import run_span
 
 R = TypeVar("R")
 
@@ -26,6 +27,7 @@ class Replay:
         definitions: Where its jobs come from.
         recorder: The platform's side.
         record: The jobs recorded so far, by place.
+        job_id: The ID that the platform gives a job, of the run's ID and the job's place.
 
     Attributes:
         draining: Set when the process is leaving: nothing more is triggered.
@@ -38,11 +40,14 @@ class Replay:
         definitions: Definitions,
         recorder: Recorder,
         record: Mapping[str, JobExecution],
+        *,
+        job_id: Callable[[str, str], str] = job_id_at,
     ) -> None:
         self.execution = execution
         self.definitions = definitions
         self.recorder = recorder
         self.record = record
+        self.job_id = job_id
         self.draining = False
         self.canceling = False
         self._task: asyncio.Task[Any] | None = None
@@ -56,11 +61,17 @@ class Replay:
         main = ActiveJob(self, main_job, MAIN, self.execution.input)
         if self.canceling:
             return main.snapshot(JobStatus.CANCELED)
-        self._task = asyncio.current_task()
-        try:
-            return await main.run()
-        finally:
-            self._task = None
+        with run_span(self.execution, recorded=len(self.record)) as span:
+            self._task = asyncio.current_task()
+            try:
+                outcome = await main.run()
+            except RunParked:
+                span.ended(ExecutionStatus.WAITING)
+                raise
+            finally:
+                self._task = None
+            tell_outcome(span, outcome)
+        return outcome
 
     def cancel(self) -> None:
         """Tell the job that is running to stop: `asyncio.CancelledError` is raised where it waits.

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import httpx
 
-from gqlplugin.errors import PlatformUnavailableError
 from gqlplugin.platform.tailor.errors import CallError
+from gqlplugin.platform.watching import closing
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 
@@ -61,8 +61,3 @@ async def _content(response: httpx.Response) -> bytes:
                 "unknown", f"the answer is longer than {MAX_ANSWER_BYTES} bytes", status=response.status_code
             )
     return bytes(content)
-
-
-def closing() -> PlatformUnavailableError:
-    """The error for what is asked while the platform is being closed."""
-    return PlatformUnavailableError("The platform is being closed.")

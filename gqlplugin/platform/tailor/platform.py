@@ -59,6 +59,8 @@ class TailorPlatform(Catalog):
         InvalidInputError: The URL is not valid, a time is not above 0, or there may be no connection at all.
     """
 
+    separate_workers = False
+
     def __init__(
         self,
         url: str | None = None,

@@ -29,6 +29,7 @@ from gqlplugin.platform.tailor.credentials import Credentials
 from gqlplugin.platform.tailor.errors import CallError, code_of_status, is_code, public_error
 from gqlplugin.platform.tailor.exchange import Answer, exchange
 from gqlplugin.platform.tailor.messages import ListWorkflowsAnswer
+from gqlplugin.telemetry import trace_headers
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -201,7 +202,10 @@ def _headers(seconds_left: float, key: str | None) -> dict[str, str]:
         "connect-timeout-ms": str(max(1, int(seconds_left * 1000))),
         "user-agent": USER_AGENT,
     }
-    return headers if key is None else {**headers, "idempotency-key": key}
+    headers.update(trace_headers())
+    if key is not None:
+        headers["idempotency-key"] = key
+    return headers
 
 
 def _refusal(got: Answer, *, ours: bool, token: SecretStr) -> CallError:

@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gqlplugin.codec import is_unicode
 from gqlplugin.execution import (
     ExecutionError,
     ExecutionStatus,
@@ -19,7 +20,6 @@ from gqlplugin.execution import (
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.embedded.rows import (
     from_microseconds,
-    is_storable,
     job_row,
     run_row,
     to_job,
@@ -45,6 +45,11 @@ users = st.just(User()) | st.builds(
     st.lists(any_text, max_size=3).map(tuple),
 )
 
+traceparents = st.from_regex("00-[1-9a-f][0-9a-f]{31}-[1-9a-f][0-9a-f]{15}-0[01]", fullmatch=True)
+traces = st.fixed_dictionaries(
+    {"traceparent": traceparents}, optional={"tracestate": st.from_regex("[ -~]{1,512}", fullmatch=True)}
+)
+
 runs = st.builds(
     WorkflowExecution,
     id=plain_text,
@@ -60,6 +65,7 @@ runs = st.builds(
     depth=st.integers(0, 10),
     started_at=st.none() | moments,
     finished_at=st.none() | moments,
+    trace=st.none() | traces,
 )
 jobs = st.builds(
     JobExecution,
@@ -106,11 +112,11 @@ def test_a_moment_comes_back_as_it_was(moment: datetime) -> None:
 
 
 @given(text=any_text)
-def test_storable_is_what_sqlite_takes(text: str) -> None:
-    """`is_storable` tells exactly which texts SQLite can be given."""
+def test_unicode_is_what_sqlite_takes(text: str) -> None:
+    """`is_unicode` tells exactly which texts SQLite can be given."""
     try:
         through_sqlite((text,))
     except UnicodeEncodeError:
-        assert not is_storable(text)
+        assert not is_unicode(text)
     else:
-        assert is_storable(text)
+        assert is_unicode(text)

@@ -41,7 +41,7 @@ def create_server(
     token: SecretStr | str,
     workspace_id: str | None = None,
     url: str = "",
-    execute: bool = True,
+    execute: bool | None = None,
     extensions: bool = True,
     token_lifetime: timedelta = timedelta(hours=1),
 ) -> Starlette:
@@ -59,7 +59,8 @@ def create_server(
         token: May call every method; at least 16 characters. The secrets of machine users follow from it.
         workspace_id: The only workspace there is, a UUID; any is taken by default.
         url: The base URL that clients are told; by default the one they used.
-        execute: Whether this process runs jobs; without, it only starts, shows and resumes.
+        execute: Whether this process runs jobs; else it only starts, shows and resumes. By default it runs them unless
+            the platform has workers for that.
         extensions: Whether clients of ours get what the contract has no words for.
         token_lifetime: How long a machine user's token is valid.
 
@@ -97,9 +98,10 @@ def create_server(
 
 
 @asynccontextmanager
-async def _lifespan(served: Served, execute: bool, _: Starlette) -> AsyncIterator[None]:
+async def _lifespan(served: Served, execute: bool | None, _: Starlette) -> AsyncIterator[None]:
     platform = served.platform
-    async with platform, platform.execute(served.definitions) if execute else nullcontext():
+    executes = not platform.separate_workers if execute is None else execute
+    async with platform, platform.execute(served.definitions) if executes else nullcontext():
         try:
             yield
         finally:

@@ -13,6 +13,7 @@ from gqlplugin.platform.tailor.proto import operator_pb2 as pb
 from gqlplugin.platform.tailor.server.errors import error_response
 from gqlplugin.platform.tailor.server.requests import request_scheme
 from gqlplugin.platform.tailor.server.tokens import MachineUserTokens, OperatorToken
+from gqlplugin.telemetry import within_request
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["OperatorService"]
 SERVICE_PATH = f"/{_SERVICE.full_name}/"
@@ -50,7 +51,8 @@ class Gate:
         else:
             app = _refusal(scope, self._methods) or self._app
         request_scheme.set(scope["scheme"])
-        await app(scope, receive, self._announcing(send) if self._extensions else send)
+        with within_request(scope["headers"]):
+            await app(scope, receive, self._announcing(send) if self._extensions else send)
 
     @staticmethod
     def _announcing(send: Send) -> Send:

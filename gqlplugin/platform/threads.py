@@ -10,8 +10,6 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar
 
-from gqlplugin.platform.embedded.writer import settle
-
 R = TypeVar("R")
 
 
@@ -53,3 +51,13 @@ def _tell(
 ) -> None:
     with suppress(RuntimeError):  # the loop has been closed: nobody waits any more
         loop.call_soon_threadsafe(settle, result, value, error)
+
+
+def settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    """Give a future its result, or its error when there is one, unless it was cancelled meanwhile."""
+    if future.done():
+        return  # cancelled: whoever waited has left, the write stands
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)

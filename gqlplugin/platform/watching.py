@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import suppress
 from copy import copy
 from datetime import timedelta
 
 from gqlplugin.errors import PlatformUnavailableError
 from gqlplugin.execution import WorkflowExecution
-from gqlplugin.platform.tailor.exchange import closing
-from gqlplugin.platform.tailor.messages import JobMessage
 
 TOLERATED_FAILURES = 5
 _GROWTH = 1.5
 
-Seen = tuple[WorkflowExecution, Sequence[JobMessage]]
+Seen = tuple[WorkflowExecution, object]
 """A run, and how far its jobs are: when one of them has changed, the run comes again."""
 
 LookAtRun = Callable[[str], Coroutine[None, None, Seen]]
+
+
+def closing() -> PlatformUnavailableError:
+    """The error for what is asked while the platform is being closed."""
+    return PlatformUnavailableError("The platform is being closed.")
 
 
 class Watches:
