@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 
-from gqlplugin.errors import PlatformUnavailableError
+from gqlplugin.errors import GqlpluginError
 from gqlplugin.telemetry import observe_queue
 
 _logger = logging.getLogger("gqlplugin.platform")
@@ -52,6 +52,6 @@ class QueueDepth:
             try:
                 found = await self._count()
                 self._depths = {name: found.get(name, 0) for name in self._depths.keys() | found.keys()}
-            except PlatformUnavailableError:
-                _logger.warning("The queue could not be counted; the next try is in %g s", _REFRESH_SECONDS)
+            except GqlpluginError as error:
+                _logger.warning("The queue could not be counted (%s); next try in %g s", error.code, _REFRESH_SECONDS)
             await asyncio.sleep(_REFRESH_SECONDS)

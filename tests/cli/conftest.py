@@ -1,7 +1,6 @@
 """Fixtures for the tests of the command line."""
 
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,13 +29,6 @@ class Result:
 
 
 Gqlplugin = Callable[..., Result]
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _interruptible() -> None:
-    """A process that is started where SIGINT is ignored, as by a shell in the background, would ignore it too."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -152,7 +152,7 @@ async def test_the_queue_is_what_has_not_begun(
     metrics: Metrics, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Runs that a limit holds back are the depth of the queue; what runs is not, and neither is what waits."""
-    monkeypatch.setattr(queue, "_REFRESH_SECONDS", 0.01)
+    monkeypatch.setattr("gqlplugin.platform.queue._REFRESH_SECONDS", 0.01)
     go = asyncio.Event()
 
     @create_workflow_job(name="queued-job")
