@@ -52,6 +52,9 @@ class Sessions:
         starts: Starts the workflows that jobs start.
         threads: How many threads jobs that are plain functions may use.
         heartbeat: After which silence this process counts as dead.
+
+    Attributes:
+        handed_over: Whether sessions have ended since it was told to drain: somebody has to go on with their runs.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Sessions:
         self._heartbeat = heartbeat
         self._replays: set[Replay] = set()
         self._draining = False
+        self.handed_over = False
         self._context = copy_context()
 
     def drain(self) -> None:
@@ -102,6 +106,7 @@ class Sessions:
             beats.cancel()
             lease.close()
             self._replays.discard(replay)
+            self.handed_over |= self._draining
 
     async def _outcome_of(
         self, replay: Replay, main_job: RunnableJob, policy: RetryPolicy | None, recorder: TemporalRecorder

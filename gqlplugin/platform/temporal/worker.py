@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -28,6 +29,7 @@ WORKFLOWS = (Interpreter, Admission, Batch, Fire)
 
 _LIVE_INTERVAL = timedelta(milliseconds=500)
 _STICKY = timedelta(seconds=3)
+_LINGER_SECONDS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,15 +77,17 @@ async def working(
         try:
             yield
         finally:
-            sessions.drain()
-            await _leave(worker, successor)
+            await _leave(worker, successor, sessions)
 
 
-async def _leave(worker: Worker, successor: Worker) -> None:
+async def _leave(worker: Worker, successor: Worker, sessions: Sessions) -> None:
     """Let a worker end. What its last jobs record needs somebody who takes the workflows' tasks: it no longer does."""
+    sessions.drain()
     try:
         async with successor:
             await worker.shutdown()
+            if sessions.handed_over:  # a task that comes while it leaves is lost, and missed only after ten seconds
+                await asyncio.sleep(_LINGER_SECONDS)
     except RuntimeError as error:
         _logger.warning("What the last jobs record may be lost, and they begin again elsewhere: %s", error)
         await worker.shutdown()

@@ -76,7 +76,15 @@ async def test_what_a_session_that_was_given_up_records_is_refused(
         assert await output_of(platform, run_id) == "mine"
 
 
-async def test_jobs_may_end_when_their_process_is_told_to_stop(temporal_address: str, task_queue: str) -> None:
+async def no_task_was_lost(client: Client, run_id: str) -> bool:
+    """Whether the run never stood still because a process that left had taken what it was to do."""
+    history = await client.get_workflow_handle(run_id).fetch_history()
+    return not any(event.HasField("workflow_task_timed_out_event_attributes") for event in history.events)
+
+
+async def test_jobs_may_end_when_their_process_is_told_to_stop(
+    temporal_address: str, temporal_client: Client, task_queue: str
+) -> None:
     """Within the grace a running job ends and is recorded; the next one begins in another process, once."""
     started, release = asyncio.Event(), asyncio.Event()
     ran: list[str] = []
@@ -114,10 +122,13 @@ async def test_jobs_may_end_when_their_process_is_told_to_stop(temporal_address:
         async with executing(platform, chain):
             assert await output_of(platform, run_id) == ["one", "two"]
     assert ran == ["first", "second"]
+    assert await no_task_was_lost(temporal_client, run_id)
 
 
-async def test_a_job_that_does_not_end_in_time_begins_again_elsewhere(temporal_address: str, task_queue: str) -> None:
-    """After the grace a job is stopped, its log stays, and it runs again where there is a process for it."""
+async def test_a_job_that_does_not_end_in_time_begins_again_elsewhere(
+    temporal_address: str, temporal_client: Client, task_queue: str
+) -> None:
+    """After the grace a job is stopped, its log stays, and it runs again at once where there is a process for it."""
     tries: list[int] = []
     started = asyncio.Event()
 
@@ -138,6 +149,7 @@ async def test_a_job_that_does_not_end_in_time_begins_again_elsewhere(temporal_a
             await started.wait()
         async with executing(platform, stuck):
             assert await output_of(platform, run_id) == 2
+    assert await no_task_was_lost(temporal_client, run_id)
 
 
 async def test_results_that_no_message_can_carry_fail_their_job_and_say_so(
