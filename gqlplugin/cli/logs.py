@@ -6,7 +6,8 @@ import logging
 
 from gqlplugin.cli.text import safe_lines
 
-_OURS = ("gqlplugin", "hypercorn", "stamina", "temporalio")
+LOGGERS = ("gqlplugin", "hypercorn", "stamina", "temporalio")
+"""The loggers of what a command uses."""
 
 
 class SafeFormatter(logging.Formatter):
@@ -19,7 +20,7 @@ class SafeFormatter(logging.Formatter):
 
 def log_nothing() -> None:
     """Leave it to the command to say what went wrong; Python would write warnings to stderr as well."""
-    for name in _OURS:
+    for name in LOGGERS:
         logging.getLogger(name).addHandler(logging.NullHandler())
 
 
@@ -27,7 +28,7 @@ def log_to_stderr(level: int = logging.INFO) -> None:
     """Write what is logged to stderr; of the parts that serve, only warnings."""
     handler = logging.StreamHandler()
     handler.setFormatter(SafeFormatter("%(asctime)s  %(levelname)-7s  %(message)s", "%H:%M:%S"))
-    for name in _OURS:
+    for name in LOGGERS:
         logger = logging.getLogger(name)
         logger.addHandler(handler)
         logger.setLevel(level if name == "gqlplugin" else logging.WARNING)

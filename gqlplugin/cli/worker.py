@@ -87,8 +87,8 @@ def worker(
     """
     ended: list[int] = []
     atexit.register(_leave, ended)  # before the application is imported: what that registers runs first
-    log_to_stderr()
     work = find_work(one_application(named, application) or os.environ.get(APPLICATION), platform, database)
+    log_to_stderr()
     try:
         asyncio.run(do_work(work))
         ended.append(0)

@@ -1,5 +1,6 @@
 """Fixtures for the tests of the command line."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ import pytest
 from pydantic_core import from_json
 
 from gqlplugin.cli import main
+from gqlplugin.cli.logs import LOGGERS
 from tests.cli import shop
 from tests.cli.support import APP, OURS, worker
 
@@ -32,7 +34,9 @@ Gqlplugin = Callable[..., Result]
 
 
 @pytest.fixture
-def gqlplugin(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Gqlplugin:
+def gqlplugin(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Gqlplugin]:
     """Runs the command line in this process, in a folder of its own, with nothing in the environment."""
     for name in os.environ:
         if name.startswith(OURS):
@@ -48,7 +52,9 @@ def gqlplugin(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
         captured = capsys.readouterr()
         return Result(code, captured.out, captured.err)
 
-    return run
+    yield run
+    for logger in map(logging.getLogger, LOGGERS):
+        assert all(isinstance(handler, logging.NullHandler) for handler in logger.handlers), "it logs after its end"
 
 
 @pytest.fixture

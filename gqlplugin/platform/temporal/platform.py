@@ -34,7 +34,7 @@ class TemporalPlatform:
     ```
 
     API processes start runs and tell of them; the jobs run in processes of their own, `gqlplugin worker module:app`, as
-    many as you like. `docs/temporal.md` has what to set up, and what Temporal gives otherwise than the embedded
+    many as you like. `docs/temporal.md` says what to set up, the README what Temporal gives otherwise than the embedded
     platform does.
 
     Args:

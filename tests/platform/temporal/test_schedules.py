@@ -263,6 +263,7 @@ async def test_a_schedule_that_the_service_does_not_know(
             await place.follow(app)
     finally:
         zoneinfo.reset_tzpath(paths)
+        zoneinfo.ZoneInfo.clear_cache()
     assert not await place.is_there()
 
 
