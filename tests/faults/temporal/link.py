@@ -14,6 +14,7 @@ class Cut(Enum):
     SILENT = "what they send goes nowhere, and nothing comes back"
     REFUSED = "their connections are closed, and new ones refused"
     RESET = "their connections are reset, and new ones at once"
+    UNANSWERED = "what they send arrives, and nothing comes back"
 
 
 class Link:
@@ -56,7 +57,7 @@ class Link:
         self._whole.clear()
         if cut is Cut.REFUSED:
             self._stop_listening()
-        if cut is not Cut.SILENT:
+        if cut in (Cut.REFUSED, Cut.RESET):
             for writer in self._writers:
                 writer.transport.abort()
 
@@ -90,17 +91,18 @@ class Link:
         self._writers |= {writer, far_writer}
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._pass_on(reader, far_writer))
-                group.create_task(self._pass_on(far_reader, writer))
+                group.create_task(self._pass_on(reader, far_writer, is_answer=False))
+                group.create_task(self._pass_on(far_reader, writer, is_answer=True))
         finally:
             self._writers -= {writer, far_writer}
             writer.transport.abort()
             far_writer.transport.abort()
 
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool) -> None:
         with suppress(OSError):
             while data := await reader.read(65536):
-                await self._whole.wait()
+                if is_answer or self._cut is not Cut.UNANSWERED:
+                    await self._whole.wait()
                 writer.write(data)
                 await writer.drain()
         writer.transport.abort()
