@@ -141,6 +141,7 @@ def test_a_second_interrupt_ends_it_at_once(gqlplugin: Gqlplugin, tmp_path: Path
         process.says("Ending.")
         process.process.send_signal(signal.SIGINT)
         assert process.ended() == 130
+    assert "were stopped after" not in process.err
     assert "Traceback" not in process.err
 
 

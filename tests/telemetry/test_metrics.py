@@ -12,10 +12,17 @@ import pytest
 
 from gqlplugin import telemetry
 from gqlplugin.app import define_app
-from gqlplugin.errors import ForbiddenError, JobFailedError
+from gqlplugin.errors import (
+    FailedPreconditionError,
+    ForbiddenError,
+    GqlpluginError,
+    JobFailedError,
+    PlatformUnavailableError,
+)
 from gqlplugin.execution import ConcurrencyPolicy, ExecutionStatus, RetryPolicy
 from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.embedded import EmbeddedPlatform, queue
+from gqlplugin.platform.queue import QueueDepth
 from gqlplugin.testing import MemoryPlatform
 from gqlplugin.wait_point import define_wait_point
 from gqlplugin.workflow import create_workflow
@@ -189,6 +196,28 @@ async def test_a_run_that_has_begun_is_not_counted(tmp_path: Path) -> None:
         assert queue.count_queued(connection, active=[], now=now) == {"counting-runs": 3}
         assert queue.count_queued(connection, active=[*run_ids[:2], "another"], now=now) == {"counting-runs": 1}
         assert queue.count_queued(connection, active=[], now=now - timedelta(hours=1)) == {}
+
+
+@pytest.mark.parametrize("error", [PlatformUnavailableError(), FailedPreconditionError("It is not set up.")])
+async def test_a_queue_that_could_not_be_counted_is_counted_again(
+    metrics: Metrics, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: GqlpluginError
+) -> None:
+    """Whatever the platform fails with, it is logged, and the next count is told."""
+    monkeypatch.setattr("gqlplugin.platform.queue._REFRESH_SECONDS", 0.01)
+    failures = [error]
+
+    async def count() -> Mapping[str, int]:
+        if failures:
+            raise failures.pop()
+        return {"orders": 3}
+
+    async def is_told() -> bool:
+        return metrics.counts("gqlplugin.queue.depth") == {("orders",): 3}
+
+    depth = QueueDepth(count, ["orders"])
+    await until(is_told)
+    depth.stop()
+    assert f"could not be counted ({error.code})" in caplog.text
 
 
 async def test_platforms_tell_how_many_wait(metrics: Metrics) -> None:
