@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
+"""The kinds of databases, as parameters of a fixture."""
+
 NewDatabase = Callable[[], str]
 """Makes an empty database, and answers with its URL for SQLAlchemy."""
 
@@ -59,7 +62,7 @@ def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite+aiosqlite:///{tmp_path / 'database.sqlite'}"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=DATABASES)
 def database_url(request: pytest.FixtureRequest) -> str:
     """A fresh database of each kind in turn, by its URL for SQLAlchemy."""
     url: str = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -140,13 +139,6 @@ async def _connects(address: str) -> bool:
     except (RuntimeError, RPCError):  # the first is what a client says of a server that does not answer yet
         return False
     return True
-
-
-@pytest.fixture(scope="session")
-def temporal_address() -> Iterator[str]:
-    """The address of the server of a test session; it is started by the first test that asks."""
-    with TemporalServer() as server:
-        yield server.address
 
 
 @pytest.fixture

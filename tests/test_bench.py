@@ -62,6 +62,7 @@ def test_every_part_can_be_imported() -> None:
     assert all(part.__doc__ for part in parts)
 
 
+@pytest.mark.slow
 def test_starts_are_measured(tmp_path: Path) -> None:
     """Parts (b) and (c) run from start to SUCCESS and tell a rate, a peer's rate and CPU times."""
     rows = starts.rows(tmp_path, count=20, repetitions=1)
@@ -69,11 +70,13 @@ def test_starts_are_measured(tmp_path: Path) -> None:
     assert all(row.ours > 0 and row.peer > 0 and row.cpu and min(row.cpu) > 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_resolvers_are_measured() -> None:
     """Part (d) runs the resolver and the fields written by hand, which answer alike."""
     assert [row.ours > 0 for row in resolvers.rows(count=2, repetitions=1)] == [True, True]
 
 
+@pytest.mark.slow
 def test_a_history_is_read_through_graphql(tmp_path: Path) -> None:
     """Part (e) fills journals with runs that the schema can show."""
     rows, note = reads.rows(tmp_path, runs=2 * history.ORIGINALS, count=1, repetitions=1)
@@ -81,6 +84,7 @@ def test_a_history_is_read_through_graphql(tmp_path: Path) -> None:
     assert "2,000 runs" in note
 
 
+@pytest.mark.slow
 def test_a_server_is_loaded_over_http(tmp_path: Path) -> None:
     """Part (a) starts a server, sends both mutations to it, and waits until what they started has ended."""
     journal = tmp_path / "http.sqlite"
@@ -91,6 +95,7 @@ def test_a_server_is_loaded_over_http(tmp_path: Path) -> None:
         assert running.finished() >= accepted > 0
 
 
+@pytest.mark.slow
 def test_triggers_on_a_platform_server_are_measured(tmp_path: Path) -> None:
     """Part (g) starts three servers, and tells a rate and a CPU time for either platform."""
     rows = remote.rows(tmp_path, seconds=0.6, repetitions=1)
@@ -98,6 +103,7 @@ def test_triggers_on_a_platform_server_are_measured(tmp_path: Path) -> None:
     assert all(row.ours > 0 and row.peer > 0 and row.cpu and min(row.cpu) > 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_webhooks_are_measured(tmp_path: Path) -> None:
     """Part (h) sends webhooks and bare requests to one server, and what the webhooks start runs to its end."""
     rows = hooks.rows(tmp_path, seconds=0.6, repetitions=1)
@@ -105,6 +111,7 @@ def test_webhooks_are_measured(tmp_path: Path) -> None:
     assert all(row.ours > 0 and row.peer > 0 and row.cpu and min(row.cpu) > 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_the_outbox_is_measured(tmp_path: Path) -> None:
     """Parts (i) and (j) flush with and without a trigger, and drain an outbox to its last row."""
     rows = outbox.rows(tmp_path, flushes=2, drained=40, repetitions=1)
@@ -112,6 +119,7 @@ def test_the_outbox_is_measured(tmp_path: Path) -> None:
     assert all(row.ours > 0 and row.peer > 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_subscriptions_are_measured(tmp_path: Path) -> None:
     """Part (l) opens subscriptions of both kinds, and tells how long messages take to them."""
     rows = live.rows(tmp_path, watchers=[2], messages=2)
@@ -119,6 +127,7 @@ def test_subscriptions_are_measured(tmp_path: Path) -> None:
     assert all(row.ours > 0 and row.peer > 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_keys_are_measured(tmp_path: Path) -> None:
     """Part (k) triggers and mutates with a key and without."""
     rows = keys.rows(tmp_path, count=4, repetitions=1)
@@ -126,6 +135,7 @@ def test_keys_are_measured(tmp_path: Path) -> None:
     assert all(row.ours > 0 and row.peer > 0 and row.cpu and min(row.cpu) > 0 for row in rows)
 
 
+@pytest.mark.temporal
 def test_temporal_is_measured(tmp_path: Path) -> None:
     """Part (m) starts runs of either kind on a server of its own, and workers run them to their ends."""
     rows = temporal.rows(tmp_path, starts=8, runs=4, repetitions=1, on_file=False)

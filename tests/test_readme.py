@@ -254,7 +254,7 @@ def test_a_worker_takes_what_is_served_on_temporal(modules: Path) -> None:
 
 
 def test_the_typescript_is_what_is_compiled() -> None:
-    """The block is the file that `make test-clients` compiles against the shop's schema."""
+    """The block is the file that `tests/clients` compiles against the shop's schema."""
     source = Path(__file__).parent / "clients/typescript/src/readme.ts"
     assert _blocks("ts") == [source.read_text()]
 

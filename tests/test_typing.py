@@ -37,6 +37,7 @@ def pyright() -> set[tuple[str, int]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("checker", "mark"), [(mypy, "# error(:| in mypy:)"), (pyright, "# error:")])
 def test_each_wrong_line_and_no_other_is_an_editor_error(
     checker: Callable[[], set[tuple[str, int]]], mark: str

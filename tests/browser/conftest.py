@@ -1,4 +1,4 @@
-"""The shop in a process of its own, and Chromium; for `make test-browser`, as a plain `pytest` needs no browser."""
+"""The shop in a process of its own, and Chromium."""
 
 import os
 import shutil
@@ -14,7 +14,6 @@ from tests.browser.watching import Watched
 
 OpenPage = Callable[..., Page]
 
-HERE = Path(__file__).parent
 SECONDS = 60
 ARGUMENTS = (
     "--no-sandbox",
@@ -27,17 +26,11 @@ ARGUMENTS = (
 )
 
 
-def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Collect what is here only when it is named."""
-    named = [Path(argument.partition("::")[0]).resolve() for argument in config.args]
-    return None if any(path == HERE or HERE in path.parents for path in named) else True
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is there, no test of the same process can run an event loop
 def browser() -> Iterator[Browser]:
     path = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if path is None:
-        pytest.fail("There is no chromium: run `make test-browser`, or set CHROMIUM to its path.")
+        pytest.fail("There is no chromium: run `make chromium`, or set CHROMIUM to its path.")
     expect.set_options(timeout=SECONDS * 1000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, headless=True, args=ARGUMENTS)

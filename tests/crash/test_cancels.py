@@ -18,11 +18,12 @@ from gqlplugin.platform.embedded import EmbeddedPlatform
 from tests.crash.server import JOURNAL, KILLED, Server
 from tests.crash.shop import STEPS_OF_LASTING
 from tests.crash.test_crash import executed_in
+from tests.rounds import rounds
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.rounds]
 
-KILLS = 8
-RUNS = 80
+KILLS = rounds(8, few=4)
+RUNS = rounds(80, few=40)
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ async def test_a_cancel_holds_whenever_the_executing_process_dies(platform: Embe
         assert server.stop() == 0
     finally:
         server.close()
-    assert len(canceled) > RUNS // 4
+    assert len(canceled) > RUNS * KILLS // 32
     assert {run.status for run in runs.values()} == {ExecutionStatus.CANCELED, ExecutionStatus.SUCCESS}
     for run_id, run in runs.items():
         steps = sum(one == run_id and job == "inner" for one, job, _ in executed_in(tmp_path))

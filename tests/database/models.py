@@ -18,7 +18,7 @@ from gqlplugin.database import outbox, sqlite
 from gqlplugin.database.events import Subscription, listening
 from gqlplugin.database.location import location_of_url
 from gqlplugin.database.outbox import OutboxRow
-from tests.postgres import NewDatabase
+from tests.postgres import DATABASES, NewDatabase
 
 
 class Base(DeclarativeBase):
@@ -161,7 +161,7 @@ def kept_postgres_url(postgres: NewDatabase) -> str:
     return postgres()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=DATABASES)
 def kept_url(request: pytest.FixtureRequest) -> str:
     """A database of each kind in turn."""
     url: str = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "kept_postgres_url")

@@ -74,6 +74,7 @@ async def test_the_shop_keeps_its_data_on_a_server(postgres_url: str) -> None:
         assert [one["runId"] for one in (await client.run("{ notifications { runId } }"))["notifications"]] == [run_id]
 
 
+@pytest.mark.temporal
 def test_the_demo_kills_a_worker_and_the_run_finishes() -> None:
     """It tells who was killed and who went on; what was recorded before is not run again, and no process is left."""
     done = subprocess.run(DEMO, cwd=ROOT, capture_output=True, text=True, check=False, timeout=180)
@@ -99,6 +100,7 @@ def is_alive(pid: int) -> bool:
     return True
 
 
+@pytest.mark.temporal
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_demo_leaves_nothing_behind(number: signal.Signals) -> None:
     """Ctrl-C and a polite kill end the server and the workers before the demo."""

@@ -50,6 +50,7 @@ class Proxy:
         self.sound = sound
         self._upstream = upstream
         self._dice = dice
+        self._deck: list[Fault] = []
         self._http = httpx.AsyncClient(timeout=60, trust_env=False)
         self._server: asyncio.Server | None = None
         self._exchanges: set[asyncio.Task[None]] = set()
@@ -124,9 +125,10 @@ class Proxy:
     def _fault(self) -> Fault:
         if self._dice.random() < self.sound:
             return Fault.NONE
-        faults = [fault for fault in Fault if fault is not Fault.NONE]
-        seldom = [0.5 if fault is Fault.LATE else 1 for fault in faults]  # as it is what takes long
-        return self._dice.choices(faults, seldom)[0]
+        if not self._deck:  # dealt as cards, so that a few requests meet every fault
+            self._deck = 2 * [fault for fault in Fault if fault not in (Fault.NONE, Fault.LATE)] + [Fault.LATE]
+            self._dice.shuffle(self._deck)
+        return self._deck.pop()
 
     async def _pass_on(self, path: str, headers: dict[str, str], body: bytes) -> bytes:
         kept = {name: value for name, value in headers.items() if name.lower() not in ("host", "connection")}

@@ -23,14 +23,15 @@ from gqlplugin.platform.tailor import TailorPlatform
 from tests.contract.support import until
 from tests.faults.app import started
 from tests.loopback import TOKEN, WORKSPACE, free_port
+from tests.rounds import rounds
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.rounds]
 
-STARTS = 600
+STARTS = rounds(600, few=150)
 CALLERS = 8
 FEWEST_KILLS = 3
-MOST_BEFORE_A_KILL = 100
-LONGEST_LIFE_SECONDS = 0.25
+MOST_BEFORE_A_KILL = STARTS // 6
+LONGEST_LIFE_SECONDS = rounds(0.25, few=0.02)
 
 
 @asynccontextmanager

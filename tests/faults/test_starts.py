@@ -22,10 +22,11 @@ from gqlplugin.platform.tailor.server import create_server
 from tests.faults.app import app, started
 from tests.faults.proxy import PATIENCE_SECONDS, SERVED, Fault, Proxy
 from tests.loopback import TOKEN, WORKSPACE, serving
+from tests.rounds import rounds
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.rounds]
 
-STARTS = 500
+STARTS = rounds(500, few=100)
 CALLERS = 12
 ALICE = User("alice", "user")
 

@@ -19,10 +19,11 @@ from gqlplugin.workflow import create_workflow
 from tests.contract.support import ended, in_status
 from tests.faults.proxy import SERVED, Fault
 from tests.faults.test_starts import behind_a_bad_network
+from tests.rounds import rounds
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.rounds]
 
-RUNS = 100
+RUNS = rounds(100, few=30)
 AT_ONCE = 12
 UNANSWERED = SERVED - {Fault.NONE, Fault.LATE}
 

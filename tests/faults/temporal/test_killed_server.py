@@ -30,7 +30,7 @@ from tests.faults.temporal.support import (
 from tests.faults.temporal.worker import HEARTBEAT_TIMEOUT
 from tests.temporal_server import TemporalServer
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.temporal]
 
 ALICE = User("alice", "user")
 STARTS = 24

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from gqlplugin.platform.tailor.proto import operator_pb2
 
 PROTO = Path(operator_pb2.__file__).with_name("operator.proto")
@@ -12,6 +14,7 @@ ROOT = PROTO.parents[4]
 GENERATED = ["operator_pb2.py", "operator_pb2.pyi", "operator_connect.py"]
 
 
+@pytest.mark.slow
 def test_generated_code_has_not_drifted(tmp_path: Path) -> None:
     """What `make proto` makes of operator.proto is what is checked in."""
     scripts = Path(sys.executable).parent

@@ -52,6 +52,7 @@ async def add(client: Client, **types: IndexedValueType.ValueType) -> None:
     await client.operator_service.add_search_attributes(request)
 
 
+@pytest.mark.temporal
 async def test_they_are_made_once(tmp_path: Path) -> None:
     """Several processes may make them at once; afterwards they can be used, and are there after a restart."""
     with TemporalServer(tmp_path / "server.db", search_attributes=False) as server:
@@ -70,6 +71,7 @@ async def test_they_are_made_once(tmp_path: Path) -> None:
         assert (await known(again)).keys() >= NAMES
 
 
+@pytest.mark.temporal
 async def test_another_type_is_an_error() -> None:
     """One that is there with another type is named, with the type it must have."""
     with TemporalServer(search_attributes=False) as server:
@@ -80,6 +82,7 @@ async def test_another_type_is_an_error() -> None:
         assert "GqlpluginStatus" not in caught.value.message
 
 
+@pytest.mark.temporal
 async def test_no_room_is_an_error(caplog: pytest.LogCaptureFixture) -> None:
     """Where the namespace has no room for them, the error names those that are missing, with commands."""
     with TemporalServer(search_attributes=False) as server:

@@ -45,7 +45,7 @@ def temporal(temporal_address: str, task_queue: str) -> Callable[[], TemporalPla
     return deploy
 
 
-@pytest.fixture(params=["temporal", "embedded"])
+@pytest.fixture(params=[pytest.param("temporal", marks=pytest.mark.temporal), "embedded"])
 def deploy(request: pytest.FixtureRequest, tmp_path: Path) -> Deploy:
     """Of either platform: a deploy does the same to both."""
     if request.param == "embedded":

@@ -10,7 +10,7 @@ from gqlplugin.platform.embedded import EmbeddedPlatform
 from tests.platform.tailor.server.buf import BufCurl
 from tests.platform.tailor.server.support import http_client, shop_server, until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]  # `buf` is no part of what `make test` installs
 
 
 async def test_start_poll_logs_list_resume_and_token(tmp_path: Path) -> None:

@@ -1,7 +1,4 @@
-"""The ecosystem's own clients against the served example shop: `make test-clients`.
-
-The name keeps them out of `make test`, which needs nothing but Python. What they install goes below `build/clients`.
-"""
+"""The ecosystem's own clients against the served example shop. What they install goes below `build/clients`."""
 
 import filecmp
 import shutil
@@ -13,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from example_app.demo import interrupt
-from tests.clients.processes import BUILD, run, served_shop
+from tests.clients.processes import BUILD, NPM, run, served_shop
+
+pytestmark = pytest.mark.clients
 
 SOURCE = Path(__file__).parent
 NODE = BUILD / "node"
@@ -43,7 +42,7 @@ def node() -> Path:
         for name in ("package.json", ".npmrc"):
             shutil.copy(SOURCE / name, NODE)
         shutil.copy(SOURCE / "package-lock.json", NODE / "package-lock.json")
-        run("npm", "ci", within=900, cwd=NODE)
+        run("node", NPM, "ci", within=900, cwd=NODE)
         _mark_installed("package-lock.json", NODE)
     return NODE
 
