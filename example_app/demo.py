@@ -217,13 +217,13 @@ def play(frontend: Frontend) -> bool:
     console.print(f"and has the run's ID at once: [bold]{run_id}[/]\n")
     run = follow(frontend, run_id)
     if run["status"] != "SUCCESS":
-        console.print(f"[red]The run failed: {run['error']}[/]")
+        console.print(f"The run failed: {run['error']}", style="red", markup=False)
         return False
     console.print("\nIts result, which has a type of its own:")
     console.print(JSON.from_data(run["output"]))
     found = frontend.send(OUTBOX)
     for sent in (one for one in found["notifications"] if one["runId"] == run_id):
-        console.print(f"In the outbox, to {sent['recipient']}: {sent['message']}")
+        console.print(f"In the outbox, to {sent['recipient']}: {sent['message']}", markup=False)
     earlier = [edge["node"] for edge in found["workflowRuns"]["edges"] if edge["node"]["id"] != run_id]
     console.print()
     console.print(table_of(earlier) if earlier else "This was the first run of this database: the next one lists it.")
@@ -249,7 +249,7 @@ def main(
                 play_executors(frontend, provider, console)
                 play_approval(frontend, console)
     except DemoError as error:
-        console.print(f"[red]{error}[/]")
+        console.print(str(error), style="red", markup=False)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None

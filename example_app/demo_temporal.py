@@ -219,7 +219,7 @@ def main(
         with tempfile.TemporaryDirectory(prefix="gqlplugin-demo-") as folder:
             succeeded = show(Path(folder), pace)
     except DemoError as error:
-        console.print(f"[red]{error}[/]", markup=True)
+        console.print(str(error), style="red", markup=False)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
