@@ -5,15 +5,12 @@ import base64
 import hashlib
 import hmac
 import json
-import socket
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jwt
-import uvicorn
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
@@ -21,7 +18,6 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
 
 ISSUER, AUDIENCE = "https://id.example/", "shop"
 SECRET = "a-secret-of-32-bytes-for-the-tests"  # noqa: S105 - signs what lives as long as a test
@@ -72,34 +68,6 @@ def plain(**more: Any) -> dict[str, Any]:
 
 def hs256(text: str, key: bytes) -> str:
     return part(hmac.new(key, text.encode(), hashlib.sha256).digest())
-
-
-class _Server(uvicorn.Server):
-    """Says when it serves."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.has_started = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.has_started.set()
-
-
-@asynccontextmanager
-async def serving(asgi: ASGIApp) -> AsyncIterator[int]:
-    """Serve an app by uvicorn on a port of this machine, which is yielded."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(asgi, log_config=None, lifespan="on", timeout_graceful_shutdown=5)
-        server = _Server(config)
-        task = asyncio.create_task(server.serve([listener]))
-        async with asyncio.timeout(60):
-            await server.has_started.wait()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            server.should_exit = True
-            await task
 
 
 @dataclass

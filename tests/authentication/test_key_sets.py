@@ -23,10 +23,10 @@ from tests.authentication.support import (
     RSA_KEY,
     Provider,
     jwk,
-    serving,
     token,
 )
 from tests.graphql.shop import define_shop, shop_schema
+from tests.loopback import uvicorn_serving
 
 pytestmark = pytest.mark.anyio
 
@@ -36,8 +36,8 @@ MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 @pytest.fixture
 async def provider() -> AsyncIterator[Provider]:
     one = Provider([jwk(RSA_KEY, "first")])
-    async with serving(one.app()) as port:
-        one.url = f"http://127.0.0.1:{port}/jwks.json"
+    async with uvicorn_serving(one.app()) as url:
+        one.url = f"{url}/jwks.json"
         yield one
 
 

@@ -28,8 +28,9 @@ from gqlplugin.errors import (
 from gqlplugin.graphql.schema import create_schema
 from gqlplugin.identity import User
 from gqlplugin.testing import MemoryPlatform
-from tests.authentication.support import AUDIENCE, ISSUER, SECRET, serving, token
+from tests.authentication.support import AUDIENCE, ISSUER, SECRET, token
 from tests.graphql.shop import define_shop, shop_schema
+from tests.loopback import uvicorn_serving
 
 pytestmark = pytest.mark.anyio
 
@@ -89,9 +90,9 @@ async def connected(
     asgi: ASGIApp, headers: Sequence[tuple[str, str]] = (), origin: str | None = None
 ) -> AsyncIterator[Client]:
     async with (
-        serving(asgi) as port,
+        uvicorn_serving(asgi) as url,
         connect(
-            f"ws://127.0.0.1:{port}/graphql",
+            f"ws{url.removeprefix('http')}/graphql",
             subprotocols=["graphql-transport-ws"],  # type: ignore[list-item] # a NewType of str
             additional_headers=list(headers),
             origin=origin,  # type: ignore[arg-type] # a NewType of str
@@ -269,8 +270,8 @@ async def test_a_stream_over_http_ends_with_its_token(
         return Authenticated(User("ann", "user"), datetime.now(UTC) + timedelta(seconds=3))
 
     async with (
-        serving(shop(schema=ticking, authenticate=authenticate)) as port,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as http,
+        uvicorn_serving(shop(schema=ticking, authenticate=authenticate)) as url,
+        httpx.AsyncClient(base_url=url, timeout=60) as http,
         http.stream(
             "POST",
             "/graphql",
@@ -331,12 +332,13 @@ async def test_the_null_origin_can_be_listed() -> None:
 
 async def test_pages_of_the_endpoint_s_own_origin_need_no_list() -> None:
     """The page that the app serves itself."""
-    async with serving(shop()) as port:
-        host = f"127.0.0.1:{port}"
-        async with connect(
-            f"ws://{host}/graphql",
+    async with (
+        uvicorn_serving(shop()) as url,
+        connect(
+            f"ws{url.removeprefix('http')}/graphql",
             subprotocols=["graphql-transport-ws"],  # type: ignore[list-item] # a NewType of str
-            origin=f"http://{host}",  # type: ignore[arg-type] # a NewType of str
+            origin=url,  # type: ignore[arg-type] # a NewType of str
             proxy=None,
-        ) as connection:
-            assert (await Client(connection).init())["type"] == "connection_ack"
+        ) as connection,
+    ):
+        assert (await Client(connection).init())["type"] == "connection_ack"

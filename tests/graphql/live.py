@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
-import uvicorn
 import websockets
 from starlette.types import ASGIApp
 
@@ -18,6 +16,7 @@ from gqlplugin.app import App, define_app
 from gqlplugin.execution import RetryPolicy
 from gqlplugin.job import JobContext, create_workflow_job
 from gqlplugin.workflow import Workflow, create_workflow
+from tests.loopback import uvicorn_serving
 
 PATIENCE_SECONDS = 60.0
 
@@ -97,21 +96,10 @@ def directed_app(director: Director, retry_policy: RetryPolicy | None = None) ->
 
 
 @asynccontextmanager
-async def uvicorn_serving(asgi: ASGIApp, **options: Any) -> AsyncIterator[str]:
-    """Serve an app with uvicorn on loopback, and yield where."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
-    server = uvicorn.Server(uvicorn.Config(asgi, access_log=False, log_level="warning", lifespan="on", **options))
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while not server.started:
-                assert not serving.done()
-                await asyncio.sleep(0.005)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/graphql"
-    finally:
-        server.should_exit = True
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            await serving
+async def graphql_served(asgi: ASGIApp, **options: Any) -> AsyncIterator[str]:
+    """Serve an app with uvicorn on loopback, and yield the URL of its endpoint."""
+    async with uvicorn_serving(asgi, **options) as url:
+        yield f"{url}/graphql"
 
 
 class Socket:

@@ -25,7 +25,7 @@ from gqlplugin.job import create_workflow_job
 from gqlplugin.resolver import ResolverContext, create_resolver
 from gqlplugin.testing import MemoryPlatform, serve
 from gqlplugin.workflow import create_workflow
-from tests.graphql.live import connected, events_of, streamed, uvicorn_serving
+from tests.graphql.live import connected, events_of, graphql_served, streamed
 from tests.graphql.shop import SECRET
 
 pytestmark = pytest.mark.anyio
@@ -173,7 +173,7 @@ CASES = {
 async def endpoint(**options: Any) -> AsyncIterator[str]:
     """The URL of the workshop's endpoint."""
     asgi = create_asgi(workshop(), MemoryPlatform(), schema=workshop_schema(), **options)
-    async with uvicorn_serving(asgi) as url:
+    async with graphql_served(asgi) as url:
         yield url
 
 

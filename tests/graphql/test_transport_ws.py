@@ -28,7 +28,7 @@ from gqlplugin.graphql.limits import Limits
 from gqlplugin.graphql.schema import create_schema
 from gqlplugin.graphql.transport_ws import close_reason, fault_in
 from gqlplugin.testing import MemoryPlatform
-from tests.graphql.live import PATIENCE_SECONDS, events_of, streamed, uvicorn_serving
+from tests.graphql.live import PATIENCE_SECONDS, events_of, graphql_served, streamed
 from tests.graphql.shop import SECRET
 
 pytestmark = pytest.mark.anyio
@@ -94,7 +94,7 @@ def create_echoes(**options: Any) -> Starlette:
 
 @pytest.fixture
 async def url() -> AsyncIterator[str]:
-    async with uvicorn_serving(create_echoes()) as url:
+    async with graphql_served(create_echoes()) as url:
         yield url
 
 
@@ -212,7 +212,7 @@ async def test_a_connection_that_says_nothing_is_closed() -> None:
     endpoint: Any = route.endpoint
     assert endpoint.connection_init_wait_timeout <= timedelta(minutes=1)
     endpoint.connection_init_wait_timeout = timedelta(milliseconds=20)
-    async with uvicorn_serving(Starlette(routes=[route, *others])) as url, opened(url) as connection:
+    async with graphql_served(Starlette(routes=[route, *others])) as url, opened(url) as connection:
         async with asyncio.timeout(PATIENCE_SECONDS):
             await connection.wait_closed()
         assert connection.close_code == 4408
@@ -292,7 +292,7 @@ async def test_a_run_token_is_told_what_it_may_not() -> None:
     tokens = RunTokens("a-secret-of-thirty-two-characters")
     token = tokens.issue("00000000-0000-4000-8000-000000000000")
     init = json.dumps({"type": "connection_init", "payload": {"authorization": token}})
-    async with uvicorn_serving(create_echoes(run_tokens=tokens)) as url:
+    async with graphql_served(create_echoes(run_tokens=tokens)) as url:
         async with opened(url, init, subscribe(query='{ echo(text: "a") }')) as connection:
             assert (await next_of(connection))["type"] == "connection_ack"
             message = await next_of(connection)
@@ -393,7 +393,7 @@ async def test_old_and_odd_clients_of_http_are_answered(url: str) -> None:
 async def test_answers_may_be_compressed_by_a_middleware_and_streams_are_not() -> None:
     """Each event of a stream arrives at once, also through Starlette's `GZipMiddleware`."""
     asgi = create_echoes(middleware=[Middleware(GZipMiddleware, minimum_size=10)])
-    async with uvicorn_serving(asgi) as url:
+    async with graphql_served(asgi) as url:
         async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_SECONDS) as http:
             answer = await http.post(url, json={"query": '{ echo(text: "a", times: 1000) }'})
         assert answer.headers["content-encoding"] == "gzip"

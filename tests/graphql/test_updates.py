@@ -29,7 +29,7 @@ from tests.graphql.live import (
     brief,
     connected,
     directed_app,
-    uvicorn_serving,
+    graphql_served,
 )
 from tests.graphql.shop import SECRET
 
@@ -59,7 +59,7 @@ async def live() -> AsyncIterator[Live]:
     director, platform = Director(), MemoryPlatform()
     policy = RetryPolicy(max_retries=1, initial_backoff=timedelta(milliseconds=1))
     app = directed_app(director, policy)
-    async with uvicorn_serving(create_asgi(app, platform)) as url, asyncio.timeout(60):
+    async with graphql_served(create_asgi(app, platform)) as url, asyncio.timeout(60):
         yield Live(url, platform, director)
 
 
@@ -229,7 +229,7 @@ async def test_operations_of_a_connection_do_not_mix_and_errors_are_masked(caplo
     app = directed_app(Director())
     schema = create_schema(app, subscription=Subscription, policy=CallerPolicy())
     asgi = create_asgi(app, MemoryPlatform(), schema=schema, authenticate=authenticate)
-    async with uvicorn_serving(asgi) as url, connected(url) as socket, asyncio.timeout(PATIENCE_SECONDS):
+    async with graphql_served(asgi) as url, connected(url) as socket, asyncio.timeout(PATIENCE_SECONDS):
 
         async def listen(delay: int) -> list[str]:
             query = f"subscription {{ who(delay: {delay}) }}"
@@ -250,7 +250,7 @@ async def test_a_connection_has_so_many_operations_and_no_more() -> None:
     director, platform = Director(), MemoryPlatform()
     app = directed_app(director)
     asgi = create_asgi(app, platform, limits=Limits(max_subscriptions=3))
-    async with uvicorn_serving(asgi) as url, connected(url) as socket:
+    async with graphql_served(asgi) as url, connected(url) as socket:
         run_id = await platform.start_workflow("directed", "null", caller=User())
         followed = [socket.follow(run_id, id=f"f{number}") for number in range(3)]
         for updates in followed:

@@ -14,7 +14,7 @@ from gqlplugin.identity import User
 from gqlplugin.job import JobContext, create_workflow_job
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.workflow import create_workflow
-from tests.graphql.live import brief, connected, uvicorn_serving
+from tests.graphql.live import brief, connected, graphql_served
 
 pytestmark = pytest.mark.anyio
 
@@ -57,7 +57,7 @@ async def test_a_run_of_another_process_is_followed_live(tmp_path: Path) -> None
     path = tmp_path / "runs.sqlite"
     platform = EmbeddedPlatform(path)
     asgi = create_asgi(stepping_app(), platform, execute=False)
-    async with uvicorn_serving(asgi) as url, connected(url) as socket, asyncio.timeout(60):
+    async with graphql_served(asgi) as url, connected(url) as socket, asyncio.timeout(60):
         worker = await asyncio.create_subprocess_exec(
             sys.executable, "-c", WORKER, str(path), stdin=asyncio.subprocess.PIPE
         )

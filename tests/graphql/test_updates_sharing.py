@@ -24,7 +24,7 @@ from gqlplugin.platform.base import Platform
 from gqlplugin.testing import MemoryPlatform
 from tests.abandoned import Failing, nothing_reported
 from tests.contract.support import until
-from tests.graphql.live import SUBSCRIPTION, Director, brief, connected, directed_app, uvicorn_serving
+from tests.graphql.live import SUBSCRIPTION, Director, brief, connected, directed_app, graphql_served
 from tests.graphql.test_updates_changes import BEGIN, RUN_ID, RUNNING, SUCCESS, job_of, run_of
 
 pytestmark = pytest.mark.anyio
@@ -111,7 +111,7 @@ async def test_what_is_asked_of_the_run_in_an_update_is_read_with_it() -> None:
 async def test_who_does_not_read_holds_nobody_up_and_gets_everything_later() -> None:
     """While 10,000 lines come, one client does not read: it costs the server one message, and misses nothing."""
     director, platform = Director(), MemoryPlatform()
-    async with uvicorn_serving(create_asgi(directed_app(director), platform)) as url, asyncio.timeout(60):
+    async with graphql_served(create_asgi(directed_app(director), platform)) as url, asyncio.timeout(60):
         run_id = await platform.start_workflow("directed", "null", caller=User())
         async with connected(url) as quick, connected(url, max_queue=1, compression=None) as slow:
             await director.tell("log", "begun")

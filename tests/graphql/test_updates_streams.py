@@ -31,8 +31,8 @@ from tests.graphql.live import (
     connected,
     directed_app,
     events_of,
+    graphql_served,
     streamed,
-    uvicorn_serving,
 )
 from tests.graphql.shop import SECRET
 
@@ -72,7 +72,7 @@ def platform() -> MemoryPlatform:
 async def url(director: Director, platform: MemoryPlatform) -> AsyncIterator[str]:
     app = directed_app(director)
     asgi = create_asgi(app, platform, schema=create_schema(app, subscription=Subscription), authenticate=authenticate)
-    async with uvicorn_serving(asgi) as url, asyncio.timeout(60):
+    async with graphql_served(asgi) as url, asyncio.timeout(60):
         yield url
 
 

@@ -13,7 +13,7 @@ from gqlplugin.job import JobContext, create_workflow_job
 from gqlplugin.testing import MemoryPlatform
 from gqlplugin.wait_point import define_wait_point
 from gqlplugin.workflow import create_workflow
-from tests.graphql.live import PATIENCE_SECONDS, Update, brief, connected, uvicorn_serving
+from tests.graphql.live import PATIENCE_SECONDS, Update, brief, connected, graphql_served
 
 pytestmark = pytest.mark.anyio
 
@@ -40,7 +40,7 @@ asking = create_workflow(name="asking", main_job=ask)
 async def test_a_wait_is_told_once_and_its_job_goes_on_where_it_was() -> None:
     """The wait starts and ends as a job does; what was before it is not told again when the job is replayed."""
     platform = MemoryPlatform()
-    async with uvicorn_serving(create_asgi(define_app("asks", workflows=[asking]), platform)) as url:
+    async with graphql_served(create_asgi(define_app("asks", workflows=[asking]), platform)) as url:
         run_id = await platform.start_workflow("asking", "5", caller=User())
         async with connected(url) as socket, asyncio.timeout(PATIENCE_SECONDS):
             updates = socket.follow(run_id)
@@ -62,7 +62,7 @@ async def test_a_wait_is_told_once_and_its_job_goes_on_where_it_was() -> None:
 async def test_a_canceled_run_ends_what_follows_it() -> None:
     """The end of a wait, of its job and of the run, all CANCELED; then the subscription completes."""
     platform = MemoryPlatform()
-    async with uvicorn_serving(create_asgi(define_app("asks", workflows=[asking]), platform)) as url:
+    async with graphql_served(create_asgi(define_app("asks", workflows=[asking]), platform)) as url:
         run_id = await platform.start_workflow("asking", "5", caller=User())
         async with connected(url) as socket, asyncio.timeout(PATIENCE_SECONDS):
             updates = socket.follow(run_id)

@@ -22,7 +22,7 @@ from example_app.auth import authenticate_demo, policy, run_tokens
 from example_app.settings import Settings
 from gqlplugin import create_asgi
 from gqlplugin.platform.embedded import EmbeddedPlatform
-from tests.graphql.live import uvicorn_serving
+from tests.graphql.live import graphql_served
 
 
 def trace_into(path: Path, role: str) -> None:
@@ -58,7 +58,7 @@ async def main(role: str, directory: Path) -> None:
     """Be one of the two."""
     settings = Settings(database=directory / "shop.sqlite")
     trace_into(directory / f"{role}.jsonl", role)
-    serving = uvicorn_serving(_api(settings)) if role == "api" else _worker(settings)
+    serving = graphql_served(_api(settings)) if role == "api" else _worker(settings)
     async with serving as where:
         print(where, flush=True)  # noqa: T201 - the test waits for it
         await asyncio.to_thread(sys.stdin.read)

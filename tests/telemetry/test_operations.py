@@ -22,7 +22,7 @@ from gqlplugin.resolver import ResolverContext, create_resolver
 from gqlplugin.testing import GraphQLClient, MemoryPlatform, serve
 from gqlplugin.workflow import create_workflow
 from tests.contract.support import ended
-from tests.graphql.live import PATIENCE_SECONDS, connected, uvicorn_serving
+from tests.graphql.live import PATIENCE_SECONDS, connected, graphql_served
 from tests.telemetry.support import Spans, attributes_of, has_failed, id_of, trace_of
 
 pytestmark = pytest.mark.anyio
@@ -228,7 +228,7 @@ async def test_a_subscription_is_a_span_until_its_first_result(spans: Spans) -> 
         Query, subscription=Subscription, extensions=[lambda: WorkflowExtension(app, MemoryPlatform())]
     )
     asgi = create_asgi(app, MemoryPlatform(), schema=schema)
-    async with uvicorn_serving(asgi) as url, connected(url) as socket, asyncio.timeout(PATIENCE_SECONDS):
+    async with graphql_served(asgi) as url, connected(url) as socket, asyncio.timeout(PATIENCE_SECONDS):
         results: Any = socket.subscribe("subscription Count { count }")
         assert (await anext(results))["payload"]["data"] == {"count": 1}
         span = spans.one("subscription")
@@ -242,7 +242,7 @@ async def test_a_subscription_is_a_span_until_its_first_result(spans: Spans) -> 
 async def test_operations_on_a_websocket_are_traces_of_their_own(spans: Spans, platform: MemoryPlatform) -> None:
     """Each operation of a connection has its span, queries and mutations like any."""
     asgi = create_asgi(app, platform, schema=create_schema(app))
-    async with uvicorn_serving(asgi) as url, connected(url) as socket, asyncio.timeout(PATIENCE_SECONDS):
+    async with graphql_served(asgi) as url, connected(url) as socket, asyncio.timeout(PATIENCE_SECONDS):
         for number in range(2):
             async for message in socket.subscribe(START, {"orderId": "1"}, id=str(number)):
                 if message["type"] == "next":

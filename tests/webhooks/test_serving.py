@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -12,10 +11,10 @@ from typing import Literal
 
 import httpx
 import pytest
-import uvicorn
 
 from gqlplugin.asgi import create_asgi
 from gqlplugin.testing import MemoryPlatform
+from tests.loopback import uvicorn_serving
 from tests.webhooks.support import PATH_NEW, define_hooks, firings, signed, signed_json
 
 pytestmark = pytest.mark.anyio
@@ -23,31 +22,11 @@ pytestmark = pytest.mark.anyio
 MEGABYTE = 1024 * 1024
 
 
-class _Server(uvicorn.Server):
-    """Says when it is up, and on which port."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.port.set_result(self.servers[0].sockets[0].getsockname()[1])
-
-
 @asynccontextmanager
 async def _served(platform: MemoryPlatform, http: Literal["httptools", "h11"]) -> AsyncIterator[httpx.AsyncClient]:
     asgi = create_asgi(define_hooks(), platform, execute=False)
-    server = _Server(uvicorn.Config(asgi, port=0, log_config=None, http=http))
-    serving = asyncio.create_task(server.serve())
-    try:
-        async with asyncio.timeout(60):
-            port = await server.port
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-            yield client
-    finally:
-        server.should_exit = True
-        await serving
+    async with uvicorn_serving(asgi, http=http) as url, httpx.AsyncClient(base_url=url, timeout=60) as client:
+        yield client
 
 
 def _forget_peak() -> None:
