@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 AXE := .venv/axe/node_modules/axe-core/axe.min.js
-PYTEST := $(BIN)/python -m pytest --numprocesses 4
+PYTEST := $(BIN)/python -m pytest --numprocesses auto
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 # Tests start hundreds of interpreters, each of which would compile every module again.
 unexport PYTHONDONTWRITEBYTECODE

@@ -1,6 +1,7 @@
 """What every test shares: markers by what a test needs, and what is printed about the tests that were left out."""
 
 import gc
+import os
 import re
 import signal
 from collections.abc import Generator, Iterator
@@ -47,6 +48,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     gc.freeze()
     gc.enable()
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two workers per core, as tests wait half of their time; none for a few tests, as each collects everything."""
+    return 0 if config.option.keyword else 2 * (os.cpu_count() or 1)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:

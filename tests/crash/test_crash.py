@@ -89,13 +89,29 @@ class Harness:
             standby.go_on()
 
     def _serve_a_while(self, server: Server) -> None:
-        deadline = time.monotonic() + self.dice.uniform(0, LONGEST_LIFE_SECONDS)
+        longest = LONGEST_LIFE_SECONDS * max(1, self.kills / KILLS)  # a slow machine needs longer lives
+        deadline = time.monotonic() + self.dice.uniform(0, longest)
         acknowledgements = self.dice.choice([self.dice.randint(1, 10), STARTS])
         waiting = self._next_starts()
         while acknowledgements > 0 and (left := deadline - time.monotonic()) > 0:
             if waiting:
                 self._ask(server, waiting.pop())
             acknowledgements -= self._hear(server, min(left, self.dice.uniform(0, 0.02)))
+
+    @property
+    def interrupted(self) -> int:
+        """How many deaths left acknowledged, recorded and unfinished work on the disk."""
+        return sum(bool(death.unfinished and death.recorded) for death in self.deaths)
+
+    def has_seen_enough(self) -> bool:
+        """Whether processes died often, in the middle of things, and something was asked for and done again."""
+        executed = executed_in(self.directory)
+        return (
+            self.kills >= KILLS
+            and self.interrupted >= KILLS // 4
+            and any(start.asked > 1 for start in self.starts.values())
+            and len(executed) > len(set(executed))
+        )
 
     def live_to_the_end(self, server: Server) -> None:
         """Ask for what is left, and again for all that has a key, and wait until every run has ended."""
@@ -199,7 +215,7 @@ def harness(seed: int, tmp_path_factory: pytest.TempPathFactory) -> Harness:
     server = Server(harness.directory)
     standby: Server | None = None
     try:
-        for _ in range(KILLS):
+        while harness.kills < 5 * KILLS and not harness.has_seen_enough():
             standby = Server(harness.directory) if dice.random() < 0.3 else None
             harness.live_and_die(server, standby)
             server.close()
@@ -240,14 +256,8 @@ def runs(harness: Harness) -> Sequence[Run]:
 
 def test_that_the_harness_saw_what_it_is_about(harness: Harness, runs: Sequence[Run]) -> None:
     """The processes died in the middle of things, with acknowledged, recorded and unfinished work on the disk."""
-    interrupted = [death for death in harness.deaths if death.unfinished and death.recorded]
-    retried = [start for start in harness.starts.values() if start.asked > 1]
-    again = len(executed_in(harness.directory)) - len(set(executed_in(harness.directory)))
     assert len(runs) >= 0.9 * STARTS
-    assert harness.kills >= KILLS
-    assert len(interrupted) >= KILLS // 4
-    assert retried
-    assert again
+    assert harness.has_seen_enough()
 
 
 def test_acknowledged_runs_are_not_lost(harness: Harness, runs: Sequence[Run]) -> None:
