@@ -1,7 +1,7 @@
 """What happens in the shop by itself, over HTTP: one executor of each kind, fired end to end."""
 
-import base64
 import asyncio
+import base64
 import json
 import logging
 import secrets
