@@ -129,6 +129,21 @@ class RunMessage(Message):
     details: RunDetails | None = None
 
 
+class FunctionErrorMessage(Message):
+    """Why a function execution failed; gqlplugin's own server used to send it as text."""
+
+    name: str = ""
+    message: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, data: object) -> object:
+        return {"message": data} if isinstance(data, str) else data
+
+    def __str__(self) -> str:
+        return ": ".join(filter(None, (self.name, self.message)))
+
+
 class FunctionMessage(Message):
     """A FunctionExecution."""
 
@@ -138,7 +153,7 @@ class FunctionMessage(Message):
     started_at: Moment = None
     finished_at: Moment = None
     result: str = ""
-    error: str = ""
+    error: FunctionErrorMessage | None = None
     details: JobDetails | None = None
 
 

@@ -86,8 +86,8 @@ def to_jobs(message: RunMessage) -> list[JobExecution]:
 def with_function(job: JobExecution, function: FunctionMessage) -> JobExecution:
     """A job with what its function execution adds."""
     error = job.error
-    if error is not None and function.error:
-        error = replace(error, detail=function.error)
+    if error is not None and function.error is not None and str(function.error):
+        error = replace(error, detail=str(function.error))
     return replace(
         job,
         result=json_text(function.result) if job.status is JobStatus.SUCCESS else None,

@@ -183,6 +183,29 @@ async def test_jobs_tell_result_logs_and_error(fake: FakeTailor) -> None:
     assert d.id == "job:a/d"
 
 
+@pytest.mark.parametrize(
+    ("error", "detail"),
+    [
+        ({"name": "TypeError", "message": "secret"}, "TypeError: secret"),
+        ({"name": "", "message": "secret", "stack": ["new"]}, "secret"),
+        ({"message": None}, None),
+        ({}, None),
+        (None, None),
+        ("", None),
+        ("Error: secret", "Error: secret"),
+    ],
+)
+async def test_errors_of_every_version(fake: FakeTailor, error: object, detail: str | None) -> None:
+    """The error of a function execution is read as newer servers send it, as text, or as absent."""
+    serve_run(fake, run(5, job("a", 4, executionId="A")))
+    function = {"id": "A", "status": 2, "logs": "one", "error": error, "errorKind": "FUNCTION_ERROR_KIND_BRAND_NEW"}
+    serve_functions(fake, {"A": function})
+    async with fake.platform() as platform:
+        [found] = (await platform.get_jobs([RUN]))[RUN]
+    assert found.error == ExecutionError("JOB_FAILED", "Job 'a' failed.", detail)
+    assert found.logs == ("one",)
+
+
 @in_own_time
 async def test_many_runs_are_asked_for_a_few_at_once(fake: FakeTailor) -> None:
     """The jobs of many runs come by at most eight requests at a time."""

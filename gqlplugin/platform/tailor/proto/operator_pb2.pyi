@@ -17,6 +17,14 @@ class PageDirection(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PAGE_DIRECTION_ASC: _ClassVar[PageDirection]
     PAGE_DIRECTION_DESC: _ClassVar[PageDirection]
 
+class FunctionErrorKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FUNCTION_ERROR_KIND_UNSPECIFIED: _ClassVar[FunctionErrorKind]
+    FUNCTION_ERROR_KIND_NONE: _ClassVar[FunctionErrorKind]
+    FUNCTION_ERROR_KIND_USER_RUNTIME: _ClassVar[FunctionErrorKind]
+    FUNCTION_ERROR_KIND_USER_NON_RUNTIME: _ClassVar[FunctionErrorKind]
+    FUNCTION_ERROR_KIND_PLATFORM: _ClassVar[FunctionErrorKind]
+
 class View(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     VIEW_UNSPECIFIED: _ClassVar[View]
@@ -25,6 +33,11 @@ class View(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
 PAGE_DIRECTION_UNSPECIFIED: PageDirection
 PAGE_DIRECTION_ASC: PageDirection
 PAGE_DIRECTION_DESC: PageDirection
+FUNCTION_ERROR_KIND_UNSPECIFIED: FunctionErrorKind
+FUNCTION_ERROR_KIND_NONE: FunctionErrorKind
+FUNCTION_ERROR_KIND_USER_RUNTIME: FunctionErrorKind
+FUNCTION_ERROR_KIND_USER_NON_RUNTIME: FunctionErrorKind
+FUNCTION_ERROR_KIND_PLATFORM: FunctionErrorKind
 VIEW_UNSPECIFIED: View
 VIEW_RUN: View
 VIEW_FULL: View
@@ -363,7 +376,7 @@ class GetWorkflowExecutionResponse(_message.Message):
     def __init__(self, execution: _Optional[_Union[WorkflowExecution, _Mapping]] = ...) -> None: ...
 
 class ListWorkflowExecutionsRequest(_message.Message):
-    __slots__ = ("workspace_id", "page_token", "page_size", "page_direction", "filter", "workflow_name", "view")
+    __slots__ = ("workspace_id", "page_token", "page_size", "page_direction", "filter", "workflow_name", "view", "firings")
     WORKSPACE_ID_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
@@ -371,6 +384,7 @@ class ListWorkflowExecutionsRequest(_message.Message):
     FILTER_FIELD_NUMBER: _ClassVar[int]
     WORKFLOW_NAME_FIELD_NUMBER: _ClassVar[int]
     VIEW_FIELD_NUMBER: _ClassVar[int]
+    FIRINGS_FIELD_NUMBER: _ClassVar[int]
     workspace_id: str
     page_token: str
     page_size: int
@@ -378,7 +392,8 @@ class ListWorkflowExecutionsRequest(_message.Message):
     filter: Filter
     workflow_name: str
     view: View
-    def __init__(self, workspace_id: _Optional[str] = ..., page_token: _Optional[str] = ..., page_size: _Optional[int] = ..., page_direction: _Optional[_Union[PageDirection, str]] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., workflow_name: _Optional[str] = ..., view: _Optional[_Union[View, str]] = ...) -> None: ...
+    firings: bool
+    def __init__(self, workspace_id: _Optional[str] = ..., page_token: _Optional[str] = ..., page_size: _Optional[int] = ..., page_direction: _Optional[_Union[PageDirection, str]] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., workflow_name: _Optional[str] = ..., view: _Optional[_Union[View, str]] = ..., firings: _Optional[bool] = ...) -> None: ...
 
 class ListWorkflowExecutionsResponse(_message.Message):
     __slots__ = ("executions", "next_page_token", "total_count", "page_tokens")
@@ -392,8 +407,16 @@ class ListWorkflowExecutionsResponse(_message.Message):
     page_tokens: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, executions: _Optional[_Iterable[_Union[WorkflowExecution, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., total_count: _Optional[int] = ..., page_tokens: _Optional[_Iterable[str]] = ...) -> None: ...
 
+class FunctionErrorInfo(_message.Message):
+    __slots__ = ("name", "message")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    message: str
+    def __init__(self, name: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+
 class FunctionExecution(_message.Message):
-    __slots__ = ("id", "workspace_id", "script_name", "status", "logs", "started_at", "finished_at", "type", "result", "error", "details")
+    __slots__ = ("id", "workspace_id", "script_name", "status", "logs", "started_at", "finished_at", "type", "result", "error", "error_kind", "details")
     class Status(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATUS_UNSPECIFIED: _ClassVar[FunctionExecution.Status]
@@ -422,6 +445,7 @@ class FunctionExecution(_message.Message):
     TYPE_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    ERROR_KIND_FIELD_NUMBER: _ClassVar[int]
     DETAILS_FIELD_NUMBER: _ClassVar[int]
     id: str
     workspace_id: str
@@ -432,9 +456,10 @@ class FunctionExecution(_message.Message):
     finished_at: _timestamp_pb2.Timestamp
     type: FunctionExecution.Type
     result: str
-    error: str
+    error: FunctionErrorInfo
+    error_kind: FunctionErrorKind
     details: JobDetails
-    def __init__(self, id: _Optional[str] = ..., workspace_id: _Optional[str] = ..., script_name: _Optional[str] = ..., status: _Optional[_Union[FunctionExecution.Status, str]] = ..., logs: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., type: _Optional[_Union[FunctionExecution.Type, str]] = ..., result: _Optional[str] = ..., error: _Optional[str] = ..., details: _Optional[_Union[JobDetails, _Mapping]] = ...) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., workspace_id: _Optional[str] = ..., script_name: _Optional[str] = ..., status: _Optional[_Union[FunctionExecution.Status, str]] = ..., logs: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., type: _Optional[_Union[FunctionExecution.Type, str]] = ..., result: _Optional[str] = ..., error: _Optional[_Union[FunctionErrorInfo, _Mapping]] = ..., error_kind: _Optional[_Union[FunctionErrorKind, str]] = ..., details: _Optional[_Union[JobDetails, _Mapping]] = ...) -> None: ...
 
 class GetFunctionExecutionRequest(_message.Message):
     __slots__ = ("workspace_id", "execution_id")

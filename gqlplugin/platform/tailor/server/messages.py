@@ -12,6 +12,7 @@ from google.protobuf.struct_pb2 import Value
 from pydantic_core import to_jsonable_python
 
 from gqlplugin import execution as records
+from gqlplugin.errors import PlatformUnavailableError
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.ids import machine_user_id
 from gqlplugin.platform.tailor.proto import operator_pb2 as pb
@@ -66,6 +67,7 @@ def to_function(job: records.JobExecution, *, workspace_id: str, details: bool) 
         type=pb.FunctionExecution.TYPE_JOB,
         result=job.result,
         error=_failure(job),
+        error_kind=_failure_kind(job),
         details=_job_details(job) if details else None,
     )
 
@@ -137,10 +139,23 @@ def _job_details(job: records.JobExecution) -> pb.JobDetails:
     )
 
 
-def _failure(job: records.JobExecution) -> str | None:
+def _failure(job: records.JobExecution) -> pb.FunctionErrorInfo | None:
     if job.error is not None:
-        return _text(f"{job.error.code}: {job.error.message}")
-    return "CANCELED: The run was canceled." if job.status == _CANCELED else None
+        return pb.FunctionErrorInfo(name=_text(job.error.code), message=_text(job.error.message))
+    if job.status == _CANCELED:
+        return pb.FunctionErrorInfo(name=_CANCELED, message="The run was canceled.")
+    return None
+
+
+def _failure_kind(job: records.JobExecution) -> pb.FunctionErrorKind:
+    if job.status == _CANCELED:
+        return pb.FUNCTION_ERROR_KIND_USER_NON_RUNTIME
+    if job.error is None:
+        ended = job.status == records.JobStatus.SUCCESS
+        return pb.FUNCTION_ERROR_KIND_NONE if ended else pb.FUNCTION_ERROR_KIND_UNSPECIFIED
+    if job.error.code == PlatformUnavailableError.code:
+        return pb.FUNCTION_ERROR_KIND_PLATFORM
+    return pb.FUNCTION_ERROR_KIND_USER_RUNTIME
 
 
 def _caller(user: User) -> pb.Caller:

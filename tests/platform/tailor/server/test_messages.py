@@ -64,8 +64,25 @@ def test_job_statuses(status: JobStatus) -> None:
 def test_why_a_canceled_job_failed() -> None:
     """Who reads it as failed is told why; one that succeeded says nothing."""
     canceled = to_function(job_of(status=JobStatus.CANCELED), workspace_id="w", details=False)
-    assert canceled.error == "CANCELED: The run was canceled."
-    assert not to_function(job_of(status=JobStatus.SUCCESS), workspace_id="w", details=False).error
+    assert canceled.error == pb.FunctionErrorInfo(name="CANCELED", message="The run was canceled.")
+    assert canceled.error_kind == pb.FUNCTION_ERROR_KIND_USER_NON_RUNTIME
+    succeeded = to_function(job_of(status=JobStatus.SUCCESS), workspace_id="w", details=False)
+    assert not succeeded.HasField("error")
+    assert succeeded.error_kind == pb.FUNCTION_ERROR_KIND_NONE
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("JOB_FAILED", pb.FUNCTION_ERROR_KIND_USER_RUNTIME),
+        ("COLD", pb.FUNCTION_ERROR_KIND_USER_RUNTIME),
+        ("PLATFORM_UNAVAILABLE", pb.FUNCTION_ERROR_KIND_PLATFORM),
+    ],
+)
+def test_whose_fault_it_is(code: str, kind: pb.FunctionErrorKind) -> None:
+    """A failure is the code's own, unless the platform could not be reached."""
+    job = job_of(status=JobStatus.FAILED, error=ExecutionError(code, "message"))
+    assert to_function(job, workspace_id="w", details=False).error_kind == kind
 
 
 def test_statuses_to_come() -> None:
@@ -144,7 +161,8 @@ def test_every_field_of_a_job_is_told() -> None:
     assert message.finished_at.ToDatetime(UTC) == AT
     function = to_function(job, workspace_id="w", details=True)
     assert function.details == message.details
-    assert (function.logs, function.error) == ("a\nb\nc", "CODE: message")
+    assert function.logs == "a\nb\nc"
+    assert function.error == pb.FunctionErrorInfo(name="CODE", message="message")
 
 
 def test_half_a_character() -> None:
@@ -155,5 +173,5 @@ def test_half_a_character() -> None:
     said = [details.error.code, details.error.message, details.error.detail, details.progress.message, *details.logs]
     assert said == ["C?", "M?", "D?", "P?", "L?"]
     function = to_function(job, workspace_id="w", details=False)
-    assert (function.logs, function.error) == ("L?", "C?: M?")
+    assert (function.logs, function.error.name, function.error.message) == ("L?", "C?", "M?")
     assert to_run(run_of(error=error), [], details=True).details.error.message == "M?"

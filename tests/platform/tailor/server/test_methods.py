@@ -179,8 +179,8 @@ async def test_function_executions(client: Client) -> None:
     assert await client.ok("ListFunctionExecutions", unknown) == {}
 
 
-async def test_suspended_and_failed_function_executions(client: Client, served: Served) -> None:
-    """A job that waits is RUNNING, and one that failed says why in one line."""
+async def test_suspended_and_failed_function_executions(client: Client) -> None:
+    """A job that waits is RUNNING, and one that failed has the name, the message and the kind of its error."""
     waiting = await client.in_status(await client.start("gate", "wait"), "RUNNING")
     failed = await client.in_status(await client.start("flaky"), "FAILED")
     found = await asyncio.gather(
@@ -190,7 +190,9 @@ async def test_suspended_and_failed_function_executions(client: Client, served: 
         )
     )
     assert [one["execution"]["status"] for one in found] == ["STATUS_RUNNING", "STATUS_FAILED"]
-    assert found[1]["execution"]["error"] == "COLD: The oven is cold."
+    assert found[1]["execution"]["error"] == {"name": "COLD", "message": "The oven is cold."}
+    assert found[1]["execution"]["errorKind"] == "FUNCTION_ERROR_KIND_USER_RUNTIME"
+    assert not {"error", "errorKind"} & found[0]["execution"].keys()
 
 
 async def test_machine_users(client: Client) -> None:
