@@ -83,7 +83,8 @@ async def test_a_run_is_canceled(client: Client) -> None:
     [job] = (await client.run(run_id, view="VIEW_FULL"))["jobExecutions"]
     assert job["details"]["status"] == "CANCELED"
     function = (await client.ok("GetFunctionExecution", {"executionId": job["id"]}))["execution"]
-    assert (function["status"], function["error"]) == ("STATUS_FAILED", "CANCELED: The run was canceled.")
+    assert function["status"] == "STATUS_FAILED"
+    assert function["error"] == {"name": "CANCELED", "message": "The run was canceled."}
     reply = await client.call("CancelWorkflowExecution", {"executionId": run_id})
     assert (reply.status, reply.code) == (400, "failed_precondition")
 

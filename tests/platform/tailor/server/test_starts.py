@@ -323,7 +323,7 @@ async def test_the_bare_contract() -> None:
         assert len(listed["executions"][0]["jobExecutions"]) == 1
         function = await client.ok("GetFunctionExecution", {"executionId": job["id"]})
         assert "details" not in function["execution"]
-        assert function["execution"]["error"] == "COLD: The oven is cold."
+        assert function["execution"]["error"] == {"name": "COLD", "message": "The oven is cold."}
         condition = {"field": "caller_id", "operator": "OPERATOR_EQ", "value": "x"}
         reply = await client.call("ListWorkflowExecutions", {"filter": {"condition": condition}})
         assert reply.code == "invalid_argument"
