@@ -72,6 +72,19 @@ def serve_platform(
     workspace_id: Annotated[
         UUID | None, typer.Option(metavar="UUID", help="The only workspace to answer for; any by default.")
     ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="The URL that clients use, such as https://… of a proxy with TLS."),
+    ] = None,
+    trusted_proxies: Annotated[
+        str,
+        typer.Option(
+            "--forwarded-allow-ips",
+            metavar="IPS",
+            help="Proxies whose X-Forwarded-Proto and -Host count: addresses or networks, comma-separated, or *.",
+            show_default="none",
+        ),
+    ] = "",
     execute: ExecuteOption = True,
 ) -> None:
     """Serve the application as the Tailor Platform does, to its command line and to `TailorPlatform`."""
@@ -89,19 +102,26 @@ def serve_platform(
         EmbeddedPlatform(path),
         token=token,
         workspace_id=str(workspace_id) if workspace_id else None,
+        url=url or "",
+        trusted_proxies=[one.strip() for one in trusted_proxies.split(",") if one.strip()],
         execute=execute,
     )
     log_to_stderr()
 
     def started(real_port: int) -> None:
+        local_url = f"http://{_in_url(host)}:{real_port}"
+        public_url = (url or local_url).rstrip("/")
         variables = {
-            "TAILOR_PLATFORM_URL": f"http://{_in_url(host)}:{real_port}",
+            "TAILOR_PLATFORM_URL": shlex.quote(public_url),
+            "PLATFORM_URL": shlex.quote(public_url),  # version 1.6.1 of the vendor's command line reads this one only
             TOKEN: token_said,
             "TAILOR_PLATFORM_WORKSPACE_ID": workspace,
         }
         note(f"{app.name} is served as the Tailor Platform does, with the jobs of {path}. To use it:", style="")
         note("".join(f"  export {name}={value}\n" for name, value in variables.items()), style="")
-        if not is_loopback(host):
+        if url:
+            note(f"It listens at {local_url}.", style="")
+        if not (is_loopback(host) or public_url.startswith("https:")):
             note("It does not encrypt what is sent: put a proxy with TLS between it and others.", style="yellow")
         note("Ctrl-C ends it.")
 
@@ -153,7 +173,8 @@ def _operator_token(file: Path | None, database: str) -> tuple[SecretStr, str]:
     given = os.environ.get(TOKEN)
     if given and file is None:
         note(f"The operator token is that of {TOKEN}.")
-        return SecretStr(given), f'"${TOKEN}"'
+        # where the variable is not set, a placeholder: without one, clients would send the token of another platform
+        return SecretStr(given), f'"${{{TOKEN}:-put-the-operator-token-here}}"'
     path = file or Path(f"{database}.token")
     try:
         _make_token(path)

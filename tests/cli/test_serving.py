@@ -75,7 +75,7 @@ def exported(server: Running) -> dict[str, str]:
         check=True,
     )
     pairs = (line.split("=", 1) for line in shell.stdout.splitlines())
-    return {name: value for name, value in pairs if name.startswith("TAILOR_")}
+    return {name: value for name, value in pairs if "PLATFORM_" in name}
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -90,6 +90,7 @@ def test_serve_platform_says_how_to_use_it(
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert len(token) >= 32
         assert variables["TAILOR_PLATFORM_TOKEN"] == token
+        assert variables["PLATFORM_URL"] == variables["TAILOR_PLATFORM_URL"]
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
         assert "place-order" in gqlplugin("workflow", "list").out
@@ -112,6 +113,66 @@ def test_the_token_of_the_environment(gqlplugin: Gqlplugin, tmp_path: Path, monk
         assert gqlplugin("workflow", "list").code == 0
     assert token not in server.out + server.err
     assert not (tmp_path / "shop.sqlite.token").exists()
+
+
+def test_no_other_token_is_sent(tmp_path: Path) -> None:
+    """In a shell without the operator token, the printed lines set one, so that clients don't fall back on another."""
+    token = "operator-token-of-the-environment"  # noqa: S105 - of this test alone
+    with running(tmp_path, "serve-platform", *SHOP, "--port", "0", TAILOR_PLATFORM_TOKEN=token) as server:
+        assert exported(server)["TAILOR_PLATFORM_TOKEN"] == "put-the-operator-token-here"  # noqa: S105
+
+
+def application_url(server: Running, **headers: str) -> str:
+    """The application's URL, as a client at the address that the server listens at gets it."""
+    variables = exported(server)
+    listens = re.search(r"http://127\.0\.0\.1:\d+", server.err)
+    assert listens is not None
+    answer = httpx.post(
+        f"{listens[0]}/tailor.v1.OperatorService/ListApplications",
+        json={"workspaceId": variables["TAILOR_PLATFORM_WORKSPACE_ID"]},
+        headers={"authorization": f"Bearer {variables['TAILOR_PLATFORM_TOKEN']}", **headers},
+        trust_env=False,
+    )
+    [application] = answer.json()["applications"]
+    return str(application["url"])
+
+
+BEHIND_A_PROXY = {"host": "shop.example", "x-forwarded-proto": "https"}
+
+
+def test_the_public_url(tmp_path: Path) -> None:
+    """--url is the URL of the application, and what clients are to be set up with."""
+    with running(tmp_path, "serve-platform", *SHOP, "--port", "0", "--url", "https://shop.example/") as server:
+        assert application_url(server) == "https://shop.example"
+        assert exported(server)["TAILOR_PLATFORM_URL"] == exported(server)["PLATFORM_URL"] == "https://shop.example"
+
+
+@pytest.mark.parametrize("trusted", ["127.0.0.1", "10.0.0.0/8, 127.0.0.0/8", "*"])
+def test_a_trusted_proxy(tmp_path: Path, trusted: str) -> None:
+    """What a proxy reports counts when --forwarded-allow-ips names it."""
+    with running(tmp_path, "serve-platform", *SHOP, "--port", "0", "--forwarded-allow-ips", trusted) as server:
+        assert application_url(server, **BEHIND_A_PROXY) == "https://shop.example"
+
+
+def test_a_proxy_that_is_not_trusted(tmp_path: Path) -> None:
+    """What a proxy reports does not count by default, and the log names the options."""
+    with running(tmp_path, "serve-platform", *SHOP, "--port", "0") as server:
+        assert application_url(server, **BEHIND_A_PROXY) == exported(server)["TAILOR_PLATFORM_URL"]
+        server.says("--forwarded-allow-ips 127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        (("--url", "ftp://shop.example"), "url must be the http or https URL"),
+        (("--forwarded-allow-ips", "127.0.0.1,proxy"), "not 'proxy'"),
+    ],
+)
+def test_options_about_the_url(gqlplugin: Gqlplugin, options: tuple[str, ...], shown: str) -> None:
+    """A malformed URL or address of a proxy is an error that names it."""
+    result = gqlplugin("serve-platform", *SHOP, "--port", "0", *options)
+    assert (result.code, result.out) == (1, "")
+    assert shown in result.err
 
 
 def test_a_token_file_is_kept(tmp_path: Path) -> None:

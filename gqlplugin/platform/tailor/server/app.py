@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import cast
-from urllib.parse import urlsplit
 
 from connectrpc.code import Code
 from pydantic import SecretStr
@@ -26,6 +25,7 @@ from gqlplugin.platform.tailor.server.errors import PublicErrors, error_response
 from gqlplugin.platform.tailor.server.gate import SERVICE_PATH, Gate
 from gqlplugin.platform.tailor.server.ids import is_uuid
 from gqlplugin.platform.tailor.server.paging import PageTokens
+from gqlplugin.platform.tailor.server.public_url import PublicUrl
 from gqlplugin.platform.tailor.server.requests import WorkspaceCheck
 from gqlplugin.platform.tailor.server.served import Served, Writes
 from gqlplugin.platform.tailor.server.service import Service
@@ -41,6 +41,7 @@ def create_server(
     token: SecretStr | str,
     workspace_id: str | None = None,
     url: str = "",
+    trusted_proxies: Iterable[str] = (),
     execute: bool | None = None,
     extensions: bool = True,
     token_lifetime: timedelta = timedelta(hours=1),
@@ -58,22 +59,25 @@ def create_server(
         platform: Where they run.
         token: May call every method; at least 16 characters. The secrets of machine users follow from it.
         workspace_id: The only workspace there is, a UUID; any is taken by default.
-        url: The base URL that clients are told; by default the one they used.
+        url: The base URL under which clients reach this server, to which they also send the secrets of machine users.
+            By default the address that a request came to. Behind a proxy, give it, or trust the proxy.
+        trusted_proxies: IP addresses and networks of proxies whose `X-Forwarded-Proto` and `X-Forwarded-Host` count;
+            "*" trusts all.
         execute: Whether this process runs jobs; else it only starts, shows and resumes. By default it runs them unless
             the platform has workers for that.
         extensions: Whether clients of ours get what the contract has no words for.
         token_lifetime: How long a machine user's token is valid.
 
     Raises:
-        InvalidInputError: The token, the workspace ID, the URL or the lifetime is malformed.
+        InvalidInputError: The token, the workspace ID, the URL, a proxy or the lifetime is malformed.
     """
-    _check(workspace_id, url)
+    _check(workspace_id)
     operator = OperatorToken(token)
     tokens = MachineUserTokens(operator, definitions.auth, token_lifetime)
     served = Served(
         definitions=definitions,
         platform=platform,
-        url=url.rstrip("/"),
+        public_url=PublicUrl(url, trusted_proxies),
         extensions=extensions,
         created_at=datetime.now(UTC),
         page_tokens=PageTokens(operator.derive("page tokens")),
@@ -108,21 +112,9 @@ async def _lifespan(served: Served, execute: bool | None, _: Starlette) -> Async
             await served.writes.wait()
 
 
-def _check(workspace_id: str | None, url: str) -> None:
+def _check(workspace_id: str | None) -> None:
     if workspace_id is not None and not is_uuid(workspace_id):
         raise InvalidInputError(f"workspace_id must be a UUID, not {workspace_id!r}.")
-    if url and not _is_base_url(url):
-        raise InvalidInputError("url must be the http or https URL of this server, without credentials and query.")
-
-
-def _is_base_url(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        return False
-    whole = parts.scheme in ("http", "https") and bool(parts.hostname)
-    return whole and not ("@" in parts.netloc or parts.query or parts.fragment)
 
 
 async def _health(_: Request) -> Response:

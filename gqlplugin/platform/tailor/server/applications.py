@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from urllib.parse import urlsplit
 
 from connectrpc.request import RequestContext
 
 from gqlplugin.errors import NotFoundError
 from gqlplugin.platform.tailor.proto import operator_pb2 as pb
-from gqlplugin.platform.tailor.server.requests import request_scheme
+from gqlplugin.platform.tailor.server.public_url import current_scope
 from gqlplugin.platform.tailor.server.served import Served
-
-_HOST = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
 
 
 class ApplicationMethods:
@@ -23,31 +20,29 @@ class ApplicationMethods:
     async def get_application(
         self,
         request: pb.GetApplicationRequest,
-        ctx: RequestContext[pb.GetApplicationRequest, pb.GetApplicationResponse],
+        _ctx: RequestContext[pb.GetApplicationRequest, pb.GetApplicationResponse],
         /,
     ) -> pb.GetApplicationResponse:
         """The app by its name."""
         if request.application_name != self.served.definitions.name:
             raise NotFoundError(f"Application {request.application_name!r} not found.")
-        return pb.GetApplicationResponse(application=self._application(ctx.request_headers.get("host", "")))
+        return pb.GetApplicationResponse(application=self._application())
 
     async def list_applications(
         self,
         request: pb.ListApplicationsRequest,
-        ctx: RequestContext[pb.ListApplicationsRequest, pb.ListApplicationsResponse],
+        _ctx: RequestContext[pb.ListApplicationsRequest, pb.ListApplicationsResponse],
         /,
     ) -> pb.ListApplicationsResponse:
         """The app, as the only one."""
-        application = self._application(ctx.request_headers.get("host", ""))
+        application = self._application()
         page = self.served.page_tokens.page("applications", {application.name: application}, request)
         return pb.ListApplicationsResponse(
             applications=page.items, next_page_token=page.next_page_token, total_count=page.total_count
         )
 
-    def _application(self, host: str) -> pb.Application:
-        url = self.served.url
-        if not url and _HOST.fullmatch(host):
-            url = f"{request_scheme.get()}://{host}"
+    def _application(self) -> pb.Application:
+        url = self.served.public_url.of(current_scope.get())
         return pb.Application(
             name=self.served.definitions.name,
             domain=urlsplit(url).hostname,

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gqlplugin.platform.tailor.proto import operator_pb2 as pb
 from gqlplugin.platform.tailor.server.errors import error_response
-from gqlplugin.platform.tailor.server.requests import request_scheme
+from gqlplugin.platform.tailor.server.public_url import current_scope
 from gqlplugin.platform.tailor.server.tokens import MachineUserTokens, OperatorToken
 from gqlplugin.telemetry import within_request
 
@@ -50,7 +50,7 @@ class Gate:
             app: ASGIApp = _forbidden()
         else:
             app = _refusal(scope, self._methods) or self._app
-        request_scheme.set(scope["scheme"])
+        current_scope.set(scope)
         with within_request(scope["headers"]):
             await app(scope, receive, self._announcing(send) if self._extensions else send)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from connectrpc.request import RequestContext
@@ -16,9 +15,6 @@ from gqlplugin.platform.tailor.server.ids import is_uuid
 
 REQ = TypeVar("REQ")
 RES = TypeVar("RES")
-
-request_scheme: ContextVar[str] = ContextVar("gqlplugin_request_scheme", default="http")
-"""`http` or `https`, of the request that is being answered: Connect's context does not tell."""
 
 
 class WorkspaceCheck:

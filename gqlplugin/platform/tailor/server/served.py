@@ -13,6 +13,7 @@ from gqlplugin.errors import NotFoundError
 from gqlplugin.platform.base import Definitions, Platform, RunnableWorkflow
 from gqlplugin.platform.tailor.server.ids import workflow_id
 from gqlplugin.platform.tailor.server.paging import PageTokens
+from gqlplugin.platform.tailor.server.public_url import PublicUrl
 from gqlplugin.platform.tailor.server.tokens import MachineUserTokens
 from gqlplugin.tasks import begin, result_of
 
@@ -24,7 +25,7 @@ class Served:
     """What the methods share.
 
     Attributes:
-        url: The base URL that clients are told; empty to tell them the one they used.
+        public_url: Under which clients reach the server.
         extensions: Whether gqlplugin's own fields are read and written.
         created_at: What clients are told that everything was created at.
         writes: Those that are under way.
@@ -32,7 +33,7 @@ class Served:
 
     definitions: Definitions
     platform: Platform
-    url: str
+    public_url: PublicUrl
     extensions: bool
     created_at: datetime
     page_tokens: PageTokens
