@@ -70,6 +70,7 @@ class Firing:
     def __init__(self, executor: Executor[Any]) -> None:
         self.executor = executor
         self.name = firing_name(executor.name)
+        self.source = executor.source
         self.main_job = FiringJob(executor)
 
     @property

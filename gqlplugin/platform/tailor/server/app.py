@@ -79,7 +79,7 @@ def create_server(
         platform=platform,
         public_url=PublicUrl(url, trusted_proxies),
         extensions=extensions,
-        created_at=datetime.now(UTC),
+        started_at=datetime.now(UTC),
         page_tokens=PageTokens(operator.derive("page tokens")),
         machine_user_tokens=tokens,
         writes=Writes(),

@@ -47,7 +47,7 @@ class ApplicationMethods:
             name=self.served.definitions.name,
             domain=urlsplit(url).hostname,
             auth_namespace=self.served.machine_user_tokens.namespace,
-            create_time=self.served.created_at,
-            update_time=self.served.created_at,
+            create_time=self.served.defined_at,
+            update_time=self.served.defined_at,
             url=url,
         )

@@ -19,6 +19,11 @@ def client_id(namespace: str, name: str) -> str:
     return id_of_names("client", namespace, name)
 
 
+def attribute_id(namespace: str, name: str) -> str:
+    """The ID of an attribute of machine users."""
+    return id_of_names("attribute", namespace, name)
+
+
 def is_uuid(text: str) -> bool:
     """Whether this is a UUID in its usual form: braces and the like are not."""
     return _UUID.fullmatch(text) is not None

@@ -45,4 +45,4 @@ class MachineUserMethods:
             raise NotFoundError(f"Auth namespace {namespace!r} not found.")
 
     def _machine_user(self, client: MachineUserClient) -> pb.MachineUser:
-        return to_machine_user(client, self.served.machine_user_tokens.namespace, self.served.created_at)
+        return to_machine_user(client, self.served.machine_user_tokens.namespace, self.served.defined_at)

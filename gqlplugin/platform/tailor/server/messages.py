@@ -16,6 +16,7 @@ from gqlplugin.errors import PlatformUnavailableError
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.ids import machine_user_id
 from gqlplugin.platform.tailor.proto import operator_pb2 as pb
+from gqlplugin.platform.tailor.server.ids import attribute_id
 from gqlplugin.platform.tailor.server.tokens import MachineUserClient
 
 _RUN_STATUSES = frozenset(pb.WorkflowExecution.Status.keys())
@@ -92,7 +93,7 @@ def to_machine_user(client: MachineUserClient, namespace: str, at: datetime) -> 
         name=client.user.name,
         client_id=client.client_id,
         client_secret=client.client_secret.get_secret_value(),
-        attributes=sorted(attributes),
+        attributes=[attribute_id(namespace, name) for name in sorted(attributes)],
         created_at=at,
         updated_at=at,
         attribute_map={name: ParseDict(value, Value()) for name, value in attributes.items()},

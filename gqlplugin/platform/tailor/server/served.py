@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar
 
 from gqlplugin.errors import NotFoundError
@@ -15,6 +16,7 @@ from gqlplugin.platform.tailor.server.ids import workflow_id
 from gqlplugin.platform.tailor.server.paging import PageTokens
 from gqlplugin.platform.tailor.server.public_url import PublicUrl
 from gqlplugin.platform.tailor.server.tokens import MachineUserTokens
+from gqlplugin.source import Source
 from gqlplugin.tasks import begin, result_of
 
 T = TypeVar("T")
@@ -27,7 +29,7 @@ class Served:
     Attributes:
         public_url: Under which clients reach the server.
         extensions: Whether gqlplugin's own fields are read and written.
-        created_at: What clients are told that everything was created at.
+        started_at: When the server was made: the time of definitions whose files have none.
         writes: Those that are under way.
     """
 
@@ -35,7 +37,7 @@ class Served:
     platform: Platform
     public_url: PublicUrl
     extensions: bool
-    created_at: datetime
+    started_at: datetime
     page_tokens: PageTokens
     machine_user_tokens: MachineUserTokens
     writes: Writes
@@ -51,6 +53,24 @@ class Served:
             raise NotFoundError(f"Workflow '{identifier}' not found.")
         return workflow
 
+    def changed_at(self, workflow: RunnableWorkflow) -> datetime:
+        """When the code of a workflow and its jobs was changed last."""
+        return self._changed_at[workflow.name]
+
+    @cached_property
+    def defined_at(self) -> datetime:
+        """When the code of the app was changed last."""
+        return max(self._changed_at.values(), default=_changed_at([self.definitions.auth]) or self.started_at)
+
+    @cached_property
+    def _changed_at(self) -> Mapping[str, datetime]:
+        """By the names of workflows: not when a server was started, as a restart changes no workflow."""
+        jobs, found = self.definitions.jobs, {}
+        for name, workflow in self.startable.items():
+            parts = [workflow, *map(jobs.get, self.definitions.jobs_of(name))]
+            found[name] = _changed_at(parts) or self.started_at
+        return found
+
     @cached_property
     def _by_id(self) -> Mapping[str, RunnableWorkflow]:
         return {workflow_id(self.definitions.name, name): one for name, one in self.startable.items()}
@@ -59,6 +79,20 @@ class Served:
     def startable(self) -> Mapping[str, RunnableWorkflow]:
         """The workflows and, for clients of ours, the firings of executors, by name."""
         return {**self.definitions.workflows, **(self.definitions.firings if self.extensions else {})}
+
+
+def _changed_at(definitions: Iterable[object]) -> datetime | None:
+    """When the newest of the files that have the definitions was changed; None where there is no such file."""
+    sources = (getattr(one, "source", None) for one in definitions)
+    times = [time for one in sources if isinstance(one, Source) and (time := _modified_at(one.file)) is not None]
+    return max(times, default=None)
+
+
+def _modified_at(file: str) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(Path(file).stat().st_mtime, UTC)
+    except OSError:  # typed in a shell, or in an archive
+        return None
 
 
 class Writes:

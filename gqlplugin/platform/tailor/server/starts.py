@@ -13,7 +13,7 @@ from gqlplugin.errors import FailedPreconditionError, GqlpluginError, InvalidInp
 from gqlplugin.execution import ExecutionStatus
 from gqlplugin.idempotency import noting_start
 from gqlplugin.identity import AuthInvoker, User
-from gqlplugin.platform.base import Platform
+from gqlplugin.platform.base import Platform, RunnableWorkflow
 from gqlplugin.platform.tailor.proto import operator_pb2 as pb
 from gqlplugin.platform.tailor.server.requests import found, uuid_in
 from gqlplugin.platform.tailor.server.served import Served
@@ -84,7 +84,7 @@ class StartMethods:
         served = self.served
         workflow = served.workflow(uuid_in(request, "workflow_id"))
         invoker = served.definitions.resolve_invoker(_invoker_of(request.auth_invoker))
-        arg = workflow.encode_json(request.arg if request.HasField("arg") else "null")
+        arg = self._arg(workflow, request)
         caller = _caller_of(request.caller) if served.extensions and request.HasField("caller") else User()
         key = ctx.request_headers.get("idempotency-key") if served.extensions else None
         if key is not None and not 0 < len(key) <= _MAX_KEY_LENGTH:
@@ -103,6 +103,24 @@ class StartMethods:
                 )
             )
         return run_id, note.is_earlier and served.extensions
+
+    def _arg(self, workflow: RunnableWorkflow, request: pb.TestStartWorkflowRequest | pb.StartWorkflowRequest) -> str:
+        """The argument of a start. In the contract an absent or null one is `{}` to the main job.
+
+        It is null where the main job takes that and not `{}`. A null from a client of ours is what a caller gave: it
+        stays null wherever the main job takes that.
+        """
+        given = request.arg if request.HasField("arg") else None
+        if given is not None and given.strip() != "null":
+            return workflow.encode_json(given)
+        is_ours = given is not None and self.served.extensions and request.HasField("caller")
+        first, second = ("null", "{}") if is_ours else ("{}", "null")
+        try:
+            return workflow.encode_json(first)
+        except InvalidInputError:
+            with suppress(InvalidInputError):
+                return workflow.encode_json(second)
+            raise
 
     async def _resume(
         self, request: pb.TestResumeWorkflowRequest | pb.ResumeWorkflowExecutionRequest, ctx: _Context

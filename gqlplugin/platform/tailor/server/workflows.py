@@ -48,12 +48,12 @@ class WorkflowMethods:
         )
 
     def _workflow(self, workflow: RunnableWorkflow) -> pb.Workflow:
-        definitions = self.served.definitions
+        definitions, changed_at = self.served.definitions, self.served.changed_at(workflow)
         return pb.Workflow(
             id=workflow_id(definitions.name, workflow.name),
             name=workflow.name,
             main_job_function_name=workflow.main_job.name if workflow.main_job else None,
             job_functions=dict.fromkeys(definitions.jobs_of(workflow.name), 1),
-            created_at=self.served.created_at,
-            updated_at=self.served.created_at,
+            created_at=changed_at,
+            updated_at=changed_at,
         )

@@ -3,6 +3,8 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +13,9 @@ from starlette.routing import Mount
 
 from gqlplugin.platform.ids import machine_user_id
 from gqlplugin.platform.tailor.server import create_server
-from gqlplugin.platform.tailor.server.ids import workflow_id
+from gqlplugin.platform.tailor.server.ids import attribute_id, is_uuid, workflow_id
 from gqlplugin.testing import MemoryPlatform
+from tests.platform.tailor.server import support
 from tests.platform.tailor.server.support import (
     METHODS,
     TOKEN,
@@ -28,6 +31,7 @@ from tests.platform.tailor.server.support import (
 
 pytestmark = pytest.mark.anyio
 
+SUPPORT_CHANGED_AT = datetime.fromtimestamp(Path(support.__file__).stat().st_mtime, UTC)
 JOBS = ["greet-main", "greet-main/write-letter"]
 
 
@@ -69,6 +73,22 @@ async def test_get_workflow_by_name_and_by_id(client: Client) -> None:
     assert found["jobFunctions"] == {"greet-main": "1", "write-letter": "1"}
     assert found == (await client.ok("GetWorkflow", {"workflowId": found["id"]}))["workflow"]
     assert found == (await client.ok("GetWorkflow", {"workflowId": found["id"].upper()}))["workflow"]
+
+
+async def test_times_outlast_a_restart() -> None:
+    """Workflows, the app and machine users have the time of the code that defines them, not that of the start."""
+    found = []
+    for _ in range(2):
+        async with shop_server() as served:
+            [application] = (await served.client.ok("ListApplications"))["applications"]
+            [user, _] = (await served.client.ok("ListAuthMachineUsers", {"authNamespace": "my-auth"}))["machineUsers"]
+            workflows = (await served.client.ok("ListWorkflows"))["workflows"]
+            found.append(
+                [application["createTime"], application["updateTime"]]
+                + [one[name] for one in (user, *workflows) for name in ("createdAt", "updatedAt")]
+            )
+    assert found[0] == found[1]
+    assert {datetime.fromisoformat(one) for one in found[0]} == {SUPPORT_CHANGED_AT}
 
 
 async def test_list_workflows_pages(client: Client) -> None:
@@ -200,7 +220,9 @@ async def test_machine_users(client: Client) -> None:
     message = {"authNamespace": "my-auth", "name": "manager"}
     found = (await client.ok("GetAuthMachineUser", message))["machineUser"]
     assert found["id"] == machine_user_id("my-auth", "manager")
-    assert (found["attributes"], found["attributeMap"]) == (["age", "role"], {"role": "M", "age": 7.0})
+    assert found["attributes"] == [attribute_id("my-auth", name) for name in ("age", "role")]
+    assert all(map(is_uuid, found["attributes"]))
+    assert found["attributeMap"] == {"role": "M", "age": 7.0}
     assert len(found["clientSecret"]) == 43
     listed = await client.ok("ListAuthMachineUsers", {"authNamespace": "my-auth"})
     assert [one["name"] for one in listed["machineUsers"]] == ["clerk", "manager"]

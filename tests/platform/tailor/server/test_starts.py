@@ -8,17 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
+from gqlplugin.app import define_app
 from gqlplugin.errors import PlatformUnavailableError
 from gqlplugin.execution import ExecutionFilter, WorkflowExecution
 from gqlplugin.identity import AuthInvoker, User
+from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.embedded import EmbeddedPlatform
+from gqlplugin.platform.tailor.server import create_server
 from gqlplugin.testing import MemoryPlatform
+from gqlplugin.workflow import create_workflow
 from tests.platform.tailor.server.support import (
+    TOKEN,
     UNKNOWN,
     Client,
     Served,
     http_client,
+    serving,
     shop_server,
     until,
 )
@@ -38,8 +45,8 @@ async def no_runs(served: Served) -> bool:
     return "executions" not in await served.client.ok("ListWorkflowExecutions")
 
 
-async def test_absent_argument_is_null(served: Served) -> None:
-    """Without an argument the main job gets null."""
+async def test_absent_argument_of_a_job_without_input(served: Served) -> None:
+    """A main job that takes nothing gets null."""
     message = {"workflowId": await served.client.workflow_id("flaky")}
     run_id = (await served.client.ok("StartWorkflow", message))["executionId"]
     assert (await served.client.run(run_id))["details"]["input"] == "null"
@@ -301,6 +308,75 @@ async def test_what_cant_be_resumed(served: Served, method: str) -> None:
     reply = await served.client.call(method, {"executionId": run_id})
     assert (reply.status, reply.code) == (400, "failed_precondition")
     assert reply.message == f"Execution '{run_id}' is not in a resumable state."
+
+
+class Optional(BaseModel):
+    name: str = "nobody"
+
+
+@create_workflow_job(name="defaults-main")
+async def defaults_main(input: Optional) -> str:
+    return input.name
+
+
+@create_workflow_job(name="either-main")
+async def either_main(input: Optional | None) -> str:
+    return "none" if input is None else input.name
+
+
+@create_workflow_job(name="text-main")
+async def text_main(input: str | None) -> str:
+    return "none" if input is None else input
+
+
+@create_workflow_job(name="nothing-main")
+async def nothing_main() -> str:
+    return "nothing"
+
+
+LENIENT = define_app(
+    "lenient",
+    workflows=[
+        create_workflow(name=one.name.removesuffix("-main"), main_job=one)
+        for one in (defaults_main, either_main, text_main, nothing_main)
+    ],
+)
+OURS = {"caller": {"id": "alice", "type": "user"}}
+
+
+@pytest.mark.parametrize("method", ["StartWorkflow", "TestStartWorkflow"])
+async def test_arguments_that_are_absent_or_null(method: str) -> None:
+    """The main job gets `{}`, or null where it takes only that; a null of a client of ours stays one where it may."""
+    given: list[dict[str, Any]] = [{}, {"arg": "null"}, {"arg": " null\n"}, {"arg": "null", **OURS}]
+    expected = {
+        "defaults": ["nobody"] * 4,
+        "either": ["nobody"] * 3 + ["none"],
+        "text": ["none"] * 4,
+        "nothing": ["nothing"] * 4,
+    }
+    async with (
+        serving(create_server(LENIENT, MemoryPlatform(), token=TOKEN)) as port,
+        http_client(port) as http,
+    ):
+        for client in (Client(http), Client(http, binary=True)):
+            for name, outputs in expected.items():
+                workflow_id = await client.workflow_id(name)
+                found = []
+                for message in given:
+                    run_id = (await client.ok(method, {"workflowId": workflow_id, **message}))["executionId"]
+                    run = await client.in_status(run_id, "SUCCESS", "FAILED")
+                    found.append(json.loads(run["details"]["output"]))
+                assert found == outputs, name
+
+
+async def test_a_missing_argument(served: Served) -> None:
+    """Where fields without a default are missing, they are named."""
+    message = {"workflowId": await served.client.workflow_id("greet")}
+    for arg in ({}, {"arg": "null"}):
+        reply = await served.client.call("TestStartWorkflow", {**message, **arg})
+        assert reply.code == "invalid_argument"
+        assert "name" in reply.message
+        assert "required" in reply.message
 
 
 async def test_the_bare_contract() -> None:
