@@ -213,16 +213,23 @@ def job_id_at(run_id: str, place: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionFilter:
-    """Which runs to list; None means all."""
+    """Which runs to list, and in which order; None means all.
+
+    Attributes:
+        firings: Whether the firings of executors are listed too, where no workflow is named.
+        oldest_first: Whether the listing begins with the oldest run, not with the newest.
+    """
 
     workflow_name: str | None = None
     status: ExecutionStatus | None = None
     caller_id: str | None = None
+    firings: bool = True
+    oldest_first: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionPage:
-    """A page of runs, newest first. `cursors[i]` continues a listing after `executions[i]`."""
+    """A page of runs in the order of their listing. `cursors[i]` continues a listing after `executions[i]`."""
 
     executions: Sequence[WorkflowExecution]
     cursors: Sequence[str]

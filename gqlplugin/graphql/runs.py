@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
@@ -171,13 +171,14 @@ class Runs:
 
 
 def _both(asked: ExecutionFilter, allowed: ExecutionFilter) -> ExecutionFilter | None:
-    """What fits two filters; None when nothing can."""
-    given = {field.name: getattr(asked, field.name) for field in fields(asked)}
+    """What fits two filters, in the order of the first; None when nothing can."""
+    given = {name: getattr(asked, name) for name in ("workflow_name", "status", "caller_id")}
     for name, value in given.items():
         limit = getattr(allowed, name)
         if None not in (value, limit) and value != limit:
             return None
-    return replace(allowed, **{name: value for name, value in given.items() if value is not None})
+    narrowed = replace(allowed, firings=asked.firings and allowed.firings, oldest_first=asked.oldest_first)
+    return replace(narrowed, **{name: value for name, value in given.items() if value is not None})
 
 
 def _is_run_id(text: str) -> bool:

@@ -230,10 +230,26 @@ class Platform(Protocol):
         ...
 
     async def list_executions(self, where: ExecutionFilter, *, first: int, after: str | None = None) -> ExecutionPage:
-        """A page of runs, newest first.
+        """A page of runs, newest first unless the filter has another order.
 
         Raises:
             InvalidInputError: `after` is not a cursor of this platform, or `first` is not from 1 to 1000.
+        """
+        ...
+
+    async def count_executions(self, where: ExecutionFilter) -> int:
+        """How many runs a listing has.
+
+        Raises:
+            UnsupportedError: The platform can't count them.
+        """
+        ...
+
+    async def count_jobs(self) -> int:
+        """How many jobs there are in all runs, wait points not counted.
+
+        Raises:
+            UnsupportedError: The platform can't count them.
         """
         ...
 

@@ -74,6 +74,17 @@ async def test_firings_are_listed_under_the_name_of_their_executor(platform: Pla
             await output_of(platform, run_id)
         listed = await all_runs(platform, ExecutionFilter(workflow_name="executor/at-noon"))
         assert [run.id for run in listed] == run_ids[::-1]
+        everything = await all_runs(platform)
+        assert len(everything) == 6
+        started = [run.id for run in everything if run.workflow_name == "echo-it"]
+        for where in (
+            ExecutionFilter(firings=False),
+            ExecutionFilter(firings=False, status=ExecutionStatus.SUCCESS),
+            ExecutionFilter(firings=False, caller_id=executor_user("at-noon").id),
+        ):
+            assert [run.id for run in await all_runs(platform, where)] == started
+        by_name = ExecutionFilter(firings=False, workflow_name="executor/at-noon")
+        assert [run.id for run in await all_runs(platform, by_name)] == run_ids[::-1]
 
 
 async def test_a_delivery_that_comes_again_starts_nothing(platform: Platform) -> None:

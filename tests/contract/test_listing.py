@@ -1,6 +1,7 @@
 """Listing runs: newest first, by any filter, in pages that neither repeat nor skip."""
 
 import asyncio
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -91,6 +92,49 @@ async def test_every_combination_of_filters_selects_exactly_what_fits(platform: 
             where = ExecutionFilter(workflow_name=workflow, status=status, caller_id=caller_id)
             for first in (1, 5, 100):
                 assert await pages(platform, where, first) == fitting
+
+
+@pytest.mark.parametrize("first", [1, 3, 4, 100])
+async def test_the_oldest_run_first(platform: Platform, first: int) -> None:
+    """A listing from the oldest run on has the same runs the other way round, page by page and with every filter."""
+    odd, echo = workflow_of(fails_if_odd, "fails-if-odd"), echo_workflow()
+    async with executing(platform, odd, echo):
+        for number in range(8):
+            await (odd, echo)[number // 2 % 2].trigger(number)
+
+        async def finished() -> bool:
+            return all(run.status.is_final for run in await all_runs(platform))
+
+        await until(finished)
+        for workflow, status in product(
+            (None, "fails-if-odd", "no-such"), (None, ExecutionStatus.SUCCESS, ExecutionStatus.FAILED)
+        ):
+            where = ExecutionFilter(workflow_name=workflow, status=status)
+            found = await pages(platform, replace(where, oldest_first=True), first)
+            assert found == (await all_runs(platform, where))[::-1]
+
+
+@pytest.mark.needs("counts")
+async def test_runs_and_jobs_are_counted(platform: Platform) -> None:
+    """A listing's runs are counted, whatever the size of a page, and the jobs of all runs."""
+    odd, echo = workflow_of(fails_if_odd, "fails-if-odd"), echo_workflow()
+    async with executing(platform, odd, echo):
+        assert (await platform.count_executions(EVERYTHING), await platform.count_jobs()) == (0, 0)
+        for number in range(5):
+            await odd.trigger(number)
+        await echo.trigger(0)
+
+        async def finished() -> bool:
+            return all(run.status.is_final for run in await all_runs(platform))
+
+        await until(finished)
+        for workflow, status in product(
+            (None, "fails-if-odd", "no-such", "\ud800"), (None, ExecutionStatus.SUCCESS, ExecutionStatus.FAILED)
+        ):
+            where = ExecutionFilter(workflow_name=workflow, status=status)
+            assert await platform.count_executions(where) == len(await all_runs(platform, where))
+        jobs = await platform.get_jobs([run.id for run in await all_runs(platform)])
+        assert await platform.count_jobs() == sum(map(len, jobs.values())) == 6
 
 
 @pytest.mark.needs("callers")

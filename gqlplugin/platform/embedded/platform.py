@@ -25,7 +25,14 @@ from gqlplugin.platform.base import Binding, Definitions, bind, find_binding
 from gqlplugin.platform.embedded.cancels import cancel
 from gqlplugin.platform.embedded.due import resume
 from gqlplugin.platform.embedded.journal import Journal
-from gqlplugin.platform.embedded.reader import find_jobs, find_page, find_record_of_job, find_run
+from gqlplugin.platform.embedded.reader import (
+    count_jobs,
+    count_runs,
+    find_jobs,
+    find_page,
+    find_record_of_job,
+    find_run,
+)
 from gqlplugin.platform.embedded.recorder import JournalRecorder
 from gqlplugin.platform.embedded.runner import Runner
 from gqlplugin.platform.embedded.starts import Starts
@@ -177,6 +184,16 @@ class EmbeddedPlatform:
         journal, _ = self._entering.opened()
         _check_page(first)
         return await journal.reader.read(partial(find_page, where=where, first=first, after=after))
+
+    async def count_executions(self, where: ExecutionFilter) -> int:
+        """How many runs a listing has; see `Platform.count_executions`."""
+        journal, _ = self._entering.opened()
+        return await journal.reader.read(partial(count_runs, where=where))
+
+    async def count_jobs(self) -> int:
+        """How many jobs there are in all runs; see `Platform.count_jobs`."""
+        journal, _ = self._entering.opened()
+        return await journal.reader.read(count_jobs)
 
     async def resume(self, run_id: str) -> None:
         """Run a failed or canceled run again; see `Platform.resume`."""

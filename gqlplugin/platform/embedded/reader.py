@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from gqlplugin.codec import is_unicode
 from gqlplugin.errors import InvalidInputError, NotFoundError
@@ -21,6 +21,7 @@ from gqlplugin.execution import (
     WorkflowExecution,
     by_place,
 )
+from gqlplugin.names import firing_name
 from gqlplugin.platform.embedded.database import open_reader, unavailable
 from gqlplugin.platform.embedded.rows import JOB_COLUMNS, RUN_COLUMNS, to_job, to_run
 from gqlplugin.platform.embedded.writer import Writer
@@ -142,30 +143,69 @@ def find_record_of_job(connection: sqlite3.Connection, job_id: str) -> Sequence[
 
 
 def find_page(connection: sqlite3.Connection, where: ExecutionFilter, first: int, after: str | None) -> ExecutionPage:
-    """A page of runs, newest first, whatever the number of runs in the file.
+    """A page of runs in the order of the filter, whatever the number of runs in the file.
 
     The indexes of listings begin with what can be asked for and hold the status before the order, so a listing of any
     status merges one walk per status.
     """
-    before = 1 << 62 if after is None else parse_cursor(after)
+    order = _OLDEST_FIRST if where.oldest_first else _NEWEST_FIRST
+    if after is not None:
+        order = order._replace(start=parse_cursor(after))
     with _snapshot(connection):
-        return _page(connection, _newest(connection, where, before, first + 1), first)
+        return _page(connection, _first_of(connection, where, order, first + 1), first, order)
 
 
-def _newest(connection: sqlite3.Connection, where: ExecutionFilter, before: int, limit: int) -> list[int]:
-    statuses = [where.status] if where.status is not None else list(ExecutionStatus)
-    conditions = {"workflow_name": where.workflow_name, "caller_id": where.caller_id}
-    given = {name: value for name, value in conditions.items() if value is not None}
-    if not all(map(is_unicode, given.values())):
+def count_runs(connection: sqlite3.Connection, where: ExecutionFilter) -> int:
+    """How many runs fit a filter."""
+    conditions = _conditions(where)
+    if conditions is None:
+        return 0
+    text, values = conditions
+    if where.status is not None:
+        text, values = f"{text}status = ? AND ", [*values, where.status.value]
+    query = f"SELECT count(*) FROM run WHERE {text}true"  # noqa: S608 - our own words
+    return int(connection.execute(query, values).fetchone()[0])
+
+
+def count_jobs(connection: sqlite3.Connection) -> int:
+    """How many jobs there are: only the names of other records have a colon."""
+    return int(connection.execute("SELECT count(*) FROM job WHERE instr(name, ':') = 0").fetchone()[0])
+
+
+class _Order(NamedTuple):
+    """Of a listing, which starts beside a row."""
+
+    comparison: str
+    direction: str
+    start: int
+
+
+_NEWEST_FIRST = _Order("<", "DESC", 1 << 62)
+_OLDEST_FIRST = _Order(">", "ASC", 0)
+
+
+def _first_of(connection: sqlite3.Connection, where: ExecutionFilter, order: _Order, limit: int) -> list[int]:
+    conditions = _conditions(where)
+    if conditions is None:
         return []
-    if not given and where.status is None:
-        return _walk(connection, "", [], before, limit)
+    text, values = conditions
+    if where.workflow_name is where.caller_id is where.status is None:
+        return _walk(connection, text, values, order, limit)
+    statuses = [where.status] if where.status is not None else list(ExecutionStatus)
+    walks = [_walk(connection, f"{text}status = ? AND ", [*values, status.value], order, limit) for status in statuses]
+    return sorted((seq for walk in walks for seq in walk), reverse=order.direction == "DESC")[:limit]
+
+
+def _conditions(where: ExecutionFilter) -> tuple[str, list[str]] | None:
+    """What a filter asks for besides the status, as SQL and its values; None when nothing can fit."""
+    wanted = {"workflow_name": where.workflow_name, "caller_id": where.caller_id}
+    given = {name: value for name, value in wanted.items() if value is not None}
+    if not all(map(is_unicode, given.values())):
+        return None
     text = "".join(f"{name} = ? AND " for name in given)
-    walks = [
-        _walk(connection, f"{text}status = ? AND ", [*given.values(), status.value], before, limit)
-        for status in statuses
-    ]
-    return sorted((seq for walk in walks for seq in walk), reverse=True)[:limit]
+    if not where.firings and where.workflow_name is None:
+        return f"{text}workflow_name NOT GLOB ? AND ", [*given.values(), f"{firing_name('')}*"]
+    return text, list(given.values())
 
 
 @contextmanager
@@ -181,15 +221,21 @@ def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
         connection.execute("COMMIT")
 
 
-def _walk(connection: sqlite3.Connection, condition: str, values: Sequence[Any], before: int, limit: int) -> list[int]:
-    query = f"SELECT seq FROM run WHERE {condition}seq < ? ORDER BY seq DESC LIMIT ?"  # noqa: S608 - our own words
-    return [row[0] for row in connection.execute(query, (*values, before, limit))]
+def _walk(
+    connection: sqlite3.Connection, condition: str, values: Sequence[Any], order: _Order, limit: int
+) -> list[int]:
+    query = (
+        f"SELECT seq FROM run WHERE {condition}seq {order.comparison} ? "  # noqa: S608 - our own words
+        f"ORDER BY seq {order.direction} LIMIT ?"
+    )
+    return [row[0] for row in connection.execute(query, (*values, order.start, limit))]
 
 
-def _page(connection: sqlite3.Connection, seqs: Sequence[int], first: int) -> ExecutionPage:
+def _page(connection: sqlite3.Connection, seqs: Sequence[int], first: int, order: _Order) -> ExecutionPage:
     shown = seqs[:first]
     marks = ", ".join("?" * len(shown))
-    rows = connection.execute(f"{SELECT_RUN} WHERE run.seq IN ({marks}) ORDER BY run.seq DESC", list(shown)).fetchall()
+    query = f"{SELECT_RUN} WHERE run.seq IN ({marks}) ORDER BY run.seq {order.direction}"
+    rows = connection.execute(query, list(shown)).fetchall()
     return ExecutionPage(
         executions=[to_run(row, row[-2]) for row in rows],
         cursors=[format_cursor(row[-1]) for row in rows],

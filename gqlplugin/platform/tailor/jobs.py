@@ -10,7 +10,14 @@ from gqlplugin.errors import NotFoundError, UnsupportedError
 from gqlplugin.execution import ExecutionStatus, JobExecution, WorkflowExecution
 from gqlplugin.platform.tailor.errors import missing
 from gqlplugin.platform.tailor.flights import gather_bounded
-from gqlplugin.platform.tailor.messages import FunctionMessage, GetFunctionAnswer, GetRunAnswer, JobMessage, RunMessage
+from gqlplugin.platform.tailor.messages import (
+    FunctionMessage,
+    GetFunctionAnswer,
+    GetRunAnswer,
+    JobMessage,
+    ListFunctionsAnswer,
+    RunMessage,
+)
 from gqlplugin.platform.tailor.records import job_of_function, json_text, main_job_of, to_jobs, to_run, with_function
 from gqlplugin.platform.tailor.transport import Transport
 
@@ -65,6 +72,11 @@ async def get_job(transport: Transport, job_id: str) -> JobExecution:
     if details is None:
         raise NotFoundError(f"There is no job {job_id!r}.")
     return job_of_function(answer.execution, details)
+
+
+async def count_jobs(transport: Transport) -> int:
+    """How many jobs there are in all runs; see `Platform.count_jobs`."""
+    return (await transport.call("ListFunctionExecutions", {"pageSize": 1}, ListFunctionsAnswer)).total_count
 
 
 def is_uuid(text: str) -> bool:

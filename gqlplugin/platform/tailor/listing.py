@@ -50,13 +50,8 @@ async def list_runs(transport: Transport, where: ExecutionFilter, *, first: int,
     if not 1 <= first <= MAX_PAGE:
         raise InvalidInputError(f"`first` must be from 1 to {MAX_PAGE}, not {first}.")
     position = Position() if after is None else _parse(after)
-    if not _can_match(where):
+    if not await _can_match(transport, where):
         return _NOTHING
-    asks_for_more = where.caller_id is not None or where.status in _OWN_STATUSES
-    if asks_for_more and not await transport.has_extensions():
-        if where.caller_id is None:
-            return _NOTHING
-        raise UnsupportedError("This platform can't list the runs of one caller: it does not know who started a run.")
     try:
         found, following = await _fill(transport, where, position, first)
     except InvalidInputError as error:
@@ -68,6 +63,14 @@ async def list_runs(transport: Transport, where: ExecutionFilter, *, first: int,
         cursors=[_cursor(one.after) for one in found[:first]],
         has_next=len(found) > first or (following is not None and bool(found)),
     )
+
+
+async def count_runs(transport: Transport, where: ExecutionFilter) -> int:
+    """How many runs a listing has; see `Platform.count_executions`."""
+    if not await _can_match(transport, where):
+        return 0
+    answer = await transport.call("ListWorkflowExecutions", {"pageSize": 1, **_listing(where)}, ListRunsAnswer)
+    return answer.total_count
 
 
 async def _fill(
@@ -96,7 +99,7 @@ async def _page(
     transport: Transport, where: ExecutionFilter, position: Position, size: int
 ) -> tuple[list[_Listed], Position | None]:
     """The page at a position, and where the next one begins."""
-    message: dict[str, object] = {"pageSize": size, "pageDirection": "PAGE_DIRECTION_DESC", **_filter(where)}
+    message: dict[str, object] = {"pageSize": size, **_listing(where)}
     if position.token:
         message["pageToken"] = position.token
     if transport.extensions:
@@ -116,6 +119,12 @@ async def _page(
     return [_Listed(run, cursor) for run, cursor in zip(runs, cursors, strict=True)], following
 
 
+def _listing(where: ExecutionFilter) -> dict[str, object]:
+    direction = "PAGE_DIRECTION_ASC" if where.oldest_first else "PAGE_DIRECTION_DESC"
+    own = {} if where.firings else {"withoutFirings": True}
+    return {"pageDirection": direction, **own, **_filter(where)}
+
+
 def _filter(where: ExecutionFilter) -> dict[str, object]:
     status = None if where.status is None else RUN_STATUS_NUMBERS.get(where.status, where.status.value)
     wanted = {"workflow_name": where.workflow_name, "status": status, "caller_id": where.caller_id}
@@ -127,11 +136,16 @@ def _filter(where: ExecutionFilter) -> dict[str, object]:
     return {"filter": {"and": conditions}} if conditions else {}
 
 
-def _can_match(where: ExecutionFilter) -> bool:
+async def _can_match(transport: Transport, where: ExecutionFilter) -> bool:
     name = where.workflow_name
-    if name is not None and not is_startable_name(name):
+    if (name is not None and not is_startable_name(name)) or not can_be_sent(where.caller_id or ""):
         return False
-    return can_be_sent(where.caller_id or "")
+    asks_for_more = where.caller_id is not None or where.status in _OWN_STATUSES
+    if not asks_for_more or await transport.has_extensions():
+        return True
+    if where.caller_id is None:
+        return False
+    raise UnsupportedError("This platform can't list the runs of one caller: it does not know who started a run.")
 
 
 def can_be_sent(*texts: str) -> bool:

@@ -196,7 +196,14 @@ class ListRunsAnswer(Message):
 
     executions: tuple[RunMessage, ...] = ()
     next_page_token: str = ""
+    total_count: int = 0
     page_tokens: tuple[str, ...] = ()
+
+
+class ListFunctionsAnswer(Message):
+    """The answer of ListFunctionExecutions, of which only the count is read."""
+
+    total_count: int = 0
 
 
 class GetFunctionAnswer(Message):

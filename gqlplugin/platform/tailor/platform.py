@@ -24,7 +24,7 @@ from gqlplugin.platform.base import Binding, Definitions, bind, find_binding
 from gqlplugin.platform.entering import Entering
 from gqlplugin.platform.tailor import jobs, steering, waits
 from gqlplugin.platform.tailor.catalog import Catalog
-from gqlplugin.platform.tailor.listing import list_runs
+from gqlplugin.platform.tailor.listing import count_runs, list_runs
 from gqlplugin.platform.tailor.session import Options, Session, open_session
 from gqlplugin.platform.tailor.settings import check_url
 from gqlplugin.platform.tailor.transport import Transport
@@ -178,6 +178,18 @@ class TailorPlatform(Catalog):
             UnsupportedError: The server is not gqlplugin's, and does not know who started a run.
         """
         return await list_runs(self._connected_transport(), where, first=first, after=after)
+
+    async def count_executions(self, where: ExecutionFilter) -> int:
+        """How many runs a listing has, as the server says; see `Platform.count_executions`.
+
+        Raises:
+            UnsupportedError: The server is not gqlplugin's, and does not know who started a run.
+        """
+        return await count_runs(self._connected_transport(), where)
+
+    async def count_jobs(self) -> int:
+        """How many jobs there are in all runs, as the server says; see `Platform.count_jobs`."""
+        return await jobs.count_jobs(self._connected_transport())
 
     async def resume(self, run_id: str) -> None:
         """Run a failed or canceled run again; see `Platform.resume`.

@@ -37,7 +37,8 @@ ATTEMPTS = 3
 USER_AGENT = f"gqlplugin/{version('gqlplugin')}"
 
 _SERVICE = "/tailor.v1.OperatorService/"
-_EXTENSIONS = "gqlplugin-extensions"
+EXTENSIONS_HEADER = "gqlplugin-extensions"
+"""In an answer it announces a server of gqlplugin, in a request a client that knows all statuses and fields of one."""
 _OPERATORS = (OutcomeUnknownError, PlatformCredentialsError, PlatformUnavailableError, UnsupportedError)
 """What only an operator can do something about."""
 
@@ -185,7 +186,7 @@ class Transport:
             raise CallError("deadline_exceeded", f"no answer within {self._timeout:g} s") from None
         finally:
             self._waiting.discard(limit)
-        ours = got.headers.get(_EXTENSIONS) == "1"
+        ours = got.headers.get(EXTENSIONS_HEADER) == "1"
         if ours:
             self.extensions = True
         if got.status != 200:
@@ -201,6 +202,7 @@ def _headers(seconds_left: float, key: str | None) -> dict[str, str]:
         "connect-protocol-version": "1",
         "connect-timeout-ms": str(max(1, int(seconds_left * 1000))),
         "user-agent": USER_AGENT,
+        EXTENSIONS_HEADER: "1",
     }
     headers.update(trace_headers())
     if key is not None:

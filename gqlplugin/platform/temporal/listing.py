@@ -27,7 +27,7 @@ from gqlplugin.execution import (
     WaitPage,
     WorkflowExecution,
 )
-from gqlplugin.names import is_name, is_startable_name
+from gqlplugin.names import firing_name, is_name, is_startable_name
 from gqlplugin.platform.temporal.calls import answering
 from gqlplugin.platform.temporal.messages import CALLER, CREATED_AT, STATUS, WAIT_POINT, WAITING_SINCE, caller_mark
 from gqlplugin.platform.temporal.windows import Order, Position, Windows, is_later, one_per_id
@@ -47,7 +47,7 @@ _CLOSED = {
 _NOT_CLOSED = "ExecutionStatus NOT IN ('Completed', 'Failed', 'TimedOut', 'Canceled', 'Terminated', 'ContinuedAsNew')"
 _QUEUED = f"'{ExecutionStatus.PENDING}', '{ExecutionStatus.PENDING_RESUME}'"
 _NOT_CONTINUED = "ExecutionStatus != 'ContinuedAsNew'"
-_CURSOR = re.compile(r"([rw])(0|[1-9a-f][0-9a-f]{0,13})\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
+_CURSOR = re.compile(r"([orw])(0|[1-9a-f][0-9a-f]{0,13})\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 _QUOTABLE = re.compile(r"[^'\"\\\x00-\x1f\x7f]+")
 _AT_ONCE = 16  # calls of one page, where a record is not to be had from the listing alone
 _IDS_IN_QUERY = 200
@@ -86,15 +86,19 @@ class Listing:
         self._timeout = timeout
 
     async def runs(self, where: ExecutionFilter, first: int, after: str | None) -> ExecutionPage:
-        """A page of runs, newest first; see `Platform.list_executions`."""
+        """A page of runs; see `Platform.list_executions`."""
         listed = _Listed(
-            "r", Order(CREATED_AT, newest_first=True), where.status is not None and where.status.is_resumable
+            "o" if where.oldest_first else "r",
+            Order(CREATED_AT, newest_first=not where.oldest_first),
+            where.status is not None and where.status.is_resumable,
         )
         conditions = _of_name_and_caller(where.workflow_name, where.caller_id)
         position = _position(listed, first, after)
         if conditions is None:
             return ExecutionPage(executions=[], cursors=[], has_next=False)
         conditions.append(_status_condition(where.status))
+        if not where.firings and where.workflow_name is None:
+            conditions.append(f"WorkflowType NOT STARTS_WITH {_quoted(firing_name(''))}")
         found = await self._find(listed, conditions, first + 1, position)
         runs = await self._all(self._run_of, found[:first])
         return ExecutionPage(

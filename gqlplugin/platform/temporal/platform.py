@@ -179,6 +179,23 @@ class TemporalPlatform:
         """A page of runs; see `Platform.list_executions`. It may lag behind by moments."""
         return await self._entering.opened().listing.runs(where, first, after)
 
+    async def count_executions(self, where: ExecutionFilter) -> int:
+        """Refuse: the service counts workflows, and a run that was resumed is several; see `Platform.count_executions`.
+
+        Raises:
+            UnsupportedError: Always.
+        """
+        del where
+        raise UnsupportedError("Runs can't be counted on Temporal.")
+
+    async def count_jobs(self) -> int:
+        """Refuse: jobs are kept in the histories of their runs; see `Platform.count_jobs`.
+
+        Raises:
+            UnsupportedError: Always.
+        """
+        raise UnsupportedError("Jobs can't be counted on Temporal.")
+
     async def resume(self, run_id: str) -> None:
         """Run a failed or canceled run again; see `Platform.resume`."""
         await self._entering.opened().steering.resume(run_id)

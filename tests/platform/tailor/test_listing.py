@@ -67,6 +67,22 @@ async def test_filters_are_sent_as_the_vendor_does(
     assert "view" not in call.message
 
 
+async def test_order_and_count_are_asked_for(fake: FakeTailor) -> None:
+    """The oldest first is ASC, and the number of runs and jobs is the total of a listing, as text or as a number."""
+    fake.on["ListWorkflowExecutions"] = lambda _: {"executions": [run(3)], "totalCount": "7"}
+    fake.on["ListFunctionExecutions"] = lambda _: {"executions": [{"id": "A", "error": {"name": "E"}}], "totalCount": 9}
+    where = ExecutionFilter(workflow_name="order-processing", oldest_first=True)
+    async with fake.platform() as platform:
+        await platform.list_executions(where, first=10)
+        assert await platform.count_executions(where) == 7
+        assert await platform.count_executions(ExecutionFilter(workflow_name="No such")) == 0
+        assert await platform.count_jobs() == 9
+    calls = fake.calls("ListWorkflowExecutions")
+    assert [call.message["pageDirection"] for call in calls] == ["PAGE_DIRECTION_ASC"] * 2
+    assert [call.message["pageSize"] for call in calls] == [10, 1]
+    assert {call.headers["gqlplugin-extensions"] for call in fake.received} == {"1"}
+
+
 async def test_what_nothing_can_match_is_not_asked_for(fake: FakeTailor) -> None:
     """Filters that no run can fit, or that can't be sent, give an empty page."""
     async with fake.platform() as platform:

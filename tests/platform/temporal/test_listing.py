@@ -180,6 +180,21 @@ async def test_filters(shop: Shop) -> None:
     assert await shop.ids(status=WAITING) == []
 
 
+async def test_oldest_first_and_without_firings(shop: Shop) -> None:
+    """Runs are listed from the oldest on, and the firings of executors are left out where that is asked for."""
+    ids = await shop.start_all(run(0), run(1, name="executor/nightly"), run(2, name="bill-order"), run(3))
+    assert await shop.ids(oldest_first=True) == ids[::-1]
+    assert await shop.ids(firings=False) == [ids[0], *ids[2:]]
+    assert await shop.ids(firings=False, oldest_first=True, workflow_name="executor/nightly") == [ids[1]]
+    where = ExecutionFilter(oldest_first=True)
+    page = await shop.listing.runs(where, 2, None)
+    rest = await shop.listing.runs(where, 2, page.cursors[-1])
+    assert [one.id for one in (*page.executions, *rest.executions)] == ids[::-1]
+    assert not rest.has_next
+    with pytest.raises(InvalidInputError):
+        await shop.listing.runs(ExecutionFilter(), 2, page.cursors[-1])
+
+
 async def test_statuses_of_ended_runs(shop: Shop) -> None:
     """How a run ended is its status, whatever it said last before; one that goes on in a new history is one run."""
     running = ExecutionStatus.RUNNING

@@ -376,7 +376,7 @@ class GetWorkflowExecutionResponse(_message.Message):
     def __init__(self, execution: _Optional[_Union[WorkflowExecution, _Mapping]] = ...) -> None: ...
 
 class ListWorkflowExecutionsRequest(_message.Message):
-    __slots__ = ("workspace_id", "page_token", "page_size", "page_direction", "filter", "workflow_name", "view", "firings")
+    __slots__ = ("workspace_id", "page_token", "page_size", "page_direction", "filter", "workflow_name", "view", "without_firings")
     WORKSPACE_ID_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
@@ -384,7 +384,7 @@ class ListWorkflowExecutionsRequest(_message.Message):
     FILTER_FIELD_NUMBER: _ClassVar[int]
     WORKFLOW_NAME_FIELD_NUMBER: _ClassVar[int]
     VIEW_FIELD_NUMBER: _ClassVar[int]
-    FIRINGS_FIELD_NUMBER: _ClassVar[int]
+    WITHOUT_FIRINGS_FIELD_NUMBER: _ClassVar[int]
     workspace_id: str
     page_token: str
     page_size: int
@@ -392,8 +392,8 @@ class ListWorkflowExecutionsRequest(_message.Message):
     filter: Filter
     workflow_name: str
     view: View
-    firings: bool
-    def __init__(self, workspace_id: _Optional[str] = ..., page_token: _Optional[str] = ..., page_size: _Optional[int] = ..., page_direction: _Optional[_Union[PageDirection, str]] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., workflow_name: _Optional[str] = ..., view: _Optional[_Union[View, str]] = ..., firings: _Optional[bool] = ...) -> None: ...
+    without_firings: bool
+    def __init__(self, workspace_id: _Optional[str] = ..., page_token: _Optional[str] = ..., page_size: _Optional[int] = ..., page_direction: _Optional[_Union[PageDirection, str]] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., workflow_name: _Optional[str] = ..., view: _Optional[_Union[View, str]] = ..., without_firings: _Optional[bool] = ...) -> None: ...
 
 class ListWorkflowExecutionsResponse(_message.Message):
     __slots__ = ("executions", "next_page_token", "total_count", "page_tokens")

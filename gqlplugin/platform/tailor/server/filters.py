@@ -39,8 +39,13 @@ class RunQuery:
         )
 
 
-def read_run_query(request: pb.ListWorkflowExecutionsRequest, *, extensions: bool) -> RunQuery | None:
+def read_run_query(request: pb.ListWorkflowExecutionsRequest, *, extensions: bool, firings: bool) -> RunQuery | None:
     """Which runs a request asks for; None when it contradicts itself, so that there are none.
+
+    Args:
+        request: The request.
+        extensions: Whether it may ask for what the contract does not have.
+        firings: Whether firings of executors are listed too, where no workflow is named.
 
     Raises:
         InvalidInputError: The filter is not one that can be answered.
@@ -62,20 +67,22 @@ def read_run_query(request: pb.ListWorkflowExecutionsRequest, *, extensions: boo
         workflow_name=found.get("workflow_name"),
         status=ExecutionStatus(found["status"]) if "status" in found else None,
         caller_id=found.get("caller_id"),
+        firings=firings,
+        oldest_first=request.page_direction == pb.PAGE_DIRECTION_ASC,
     )
     return RunQuery(where, found.get("id"))
 
 
-def read_job_id(request: pb.ListFunctionExecutionsRequest) -> str | None:
-    """The ID of the job that a request asks for; None when it contradicts itself.
+def read_job_ids(request: pb.ListFunctionExecutionsRequest) -> Sequence[str] | None:
+    """The IDs of the jobs that a request asks for: one, or none when it contradicts itself; None asks for all.
 
     Raises:
         InvalidInputError: The filter asks for anything else.
     """
     found = _read(request.filter, {"id": _uuid})
-    if found is not None and "id" not in found:
-        raise InvalidInputError("filter must be on the field 'id', with the operator EQ.")
-    return None if found is None else found["id"]
+    if found is None:
+        return []
+    return list(found.values()) or None
 
 
 def _read(given: pb.Filter, readers: Mapping[str, Reader]) -> dict[str, str] | None:

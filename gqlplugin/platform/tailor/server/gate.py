@@ -13,6 +13,7 @@ from gqlplugin.platform.tailor.proto import operator_pb2 as pb
 from gqlplugin.platform.tailor.server.errors import error_response
 from gqlplugin.platform.tailor.server.public_url import current_scope
 from gqlplugin.platform.tailor.server.tokens import MachineUserTokens, OperatorToken
+from gqlplugin.platform.tailor.transport import EXTENSIONS_HEADER
 from gqlplugin.telemetry import within_request
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["OperatorService"]
@@ -58,7 +59,7 @@ class Gate:
     def _announcing(send: Send) -> Send:
         async def announce(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["gqlplugin-extensions"] = "1"
+                MutableHeaders(scope=message)[EXTENSIONS_HEADER] = "1"
             await send(message)
 
         return announce
@@ -75,7 +76,10 @@ def _refusal(scope: Scope, methods: Collection[str]) -> JSONResponse | None:
     """The answer to what Connect would answer without a Connect error, or not at all."""
     method = scope["path_params"]["method"]
     if method not in methods:
-        return error_response(404, Code.UNIMPLEMENTED, f"There is no method {method!r}.")
+        message = f"There is no method {method!r}."
+        if method not in _OWN_METHODS:
+            message = f"This server runs workflows and does not deploy: it has no method {method!r}."
+        return error_response(404, Code.UNIMPLEMENTED, message)
     if scope["method"] != "POST":
         return error_response(
             405, Code.UNIMPLEMENTED, f"A method is called by POST, not by {scope['method']}.", headers={"allow": "POST"}

@@ -23,17 +23,27 @@ _RUN_STATUSES = frozenset(pb.WorkflowExecution.Status.keys())
 _JOB_STATUSES = frozenset(pb.WorkflowJobExecution.Status.keys())
 _FUNCTION_STATUSES = frozenset(pb.FunctionExecution.Status.keys())
 _WAITING = (records.JobStatus.SUSPEND, records.JobStatus.WAITING)
+_LATER_RUN_STATUSES = (records.ExecutionStatus.PENDING_RETRY, records.ExecutionStatus.WAITING)
 _CANCELED = "CANCELED"
 
 
 def to_run(
-    run: records.WorkflowExecution, jobs: Iterable[pb.WorkflowJobExecution], *, details: bool
+    run: records.WorkflowExecution,
+    jobs: Iterable[pb.WorkflowJobExecution],
+    *,
+    details: bool,
+    later_statuses: bool = True,
 ) -> pb.WorkflowExecution:
-    """A run, with its details when the client knows of them."""
+    """A run, with its details when the client knows of them.
+
+    Where the client may not know the statuses that were added later, a run that waits or that is to be retried is
+    RUNNING, so that the client goes on polling.
+    """
+    status = run.status if later_statuses or run.status not in _LATER_RUN_STATUSES else records.ExecutionStatus.RUNNING
     return pb.WorkflowExecution(
         id=run.id,
         workflow_name=run.workflow_name,
-        status=_status(run.status, _RUN_STATUSES),
+        status=_status(status, _RUN_STATUSES),
         job_executions=jobs,
         started_at=run.started_at,
         finished_at=run.finished_at,
@@ -41,12 +51,17 @@ def to_run(
     )
 
 
-def to_job(job: records.JobExecution, *, details: bool) -> pb.WorkflowJobExecution:
-    """A job as part of its run. Its own ID and that of its FunctionExecution are one."""
+def to_job(job: records.JobExecution, *, details: bool, later_statuses: bool = True) -> pb.WorkflowJobExecution:
+    """A job as part of its run. Its own ID and that of its FunctionExecution are one.
+
+    Where the client may not know the status that was added later, a wait is SUSPEND.
+    """
+    is_later = job.status is records.JobStatus.WAITING
+    status = job.status if later_statuses or not is_later else records.JobStatus.SUSPEND
     return pb.WorkflowJobExecution(
         id=job.id,
         stacked_job_name=job.stacked_name,
-        status=_status(job.status, _JOB_STATUSES),
+        status=_status(status, _JOB_STATUSES),
         execution_id=job.id,
         started_at=job.started_at,
         finished_at=job.finished_at,

@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from gqlplugin.errors import InvalidInputError, NotFoundError
 from gqlplugin.names import is_startable_name, name_problem
 from gqlplugin.platform.tailor.server.ids import is_uuid
+from gqlplugin.platform.tailor.transport import EXTENSIONS_HEADER
 
 REQ = TypeVar("REQ")
 RES = TypeVar("RES")
@@ -39,6 +40,11 @@ class WorkspaceCheck:
         if self._workspace_id not in (None, workspace_id):
             raise NotFoundError(f"Workspace '{workspace_id}' not found.")
         return await call_next(request, ctx)
+
+
+def is_ours(ctx: RequestContext[Any, Any]) -> bool:
+    """Whether the client announces that it knows what gqlplugin adds; the vendor's knows the contract only."""
+    return ctx.request_headers.get(EXTENSIONS_HEADER) == "1"
 
 
 def uuid_in(request: Message, field: str) -> str:

@@ -7,13 +7,13 @@ from typing import Any
 
 from connectrpc.request import RequestContext
 
-from gqlplugin.errors import InvalidInputError, NotFoundError
+from gqlplugin.errors import NotFoundError, UnsupportedError
 from gqlplugin.execution import ExecutionPage, JobExecution, WorkflowExecution
 from gqlplugin.platform.tailor.proto import operator_pb2 as pb
 from gqlplugin.platform.tailor.server.filters import RunQuery, read_run_query
 from gqlplugin.platform.tailor.server.messages import to_job, to_run
 from gqlplugin.platform.tailor.server.paging import page_size
-from gqlplugin.platform.tailor.server.requests import found, uuid_in
+from gqlplugin.platform.tailor.server.requests import found, is_ours, uuid_in
 from gqlplugin.platform.tailor.server.served import Served
 
 _NO_RUNS = ExecutionPage(executions=(), cursors=(), has_next=False)
@@ -25,30 +25,33 @@ class RunMethods:
     served: Served
 
     async def get_workflow_execution(
-        self, request: pb.GetWorkflowExecutionRequest, _ctx: RequestContext[Any, Any], /
+        self, request: pb.GetWorkflowExecutionRequest, ctx: RequestContext[Any, Any], /
     ) -> pb.GetWorkflowExecutionResponse:
         """A run by its ID, with its jobs."""
         run_id = uuid_in(request, "execution_id")
         with found(run_id):
             run = await self.served.platform.get_execution(run_id)
-        [message] = await self._messages([run], request.view)
+        [message] = await self._messages([run], request.view, ctx)
         return pb.GetWorkflowExecutionResponse(execution=message)
 
     async def list_workflow_executions(
-        self, request: pb.ListWorkflowExecutionsRequest, _ctx: RequestContext[Any, Any], /
+        self, request: pb.ListWorkflowExecutionsRequest, ctx: RequestContext[Any, Any], /
     ) -> pb.ListWorkflowExecutionsResponse:
-        """Runs, newest first. They are not counted: `total_count` stays 0."""
-        if request.page_direction == pb.PAGE_DIRECTION_ASC:
-            raise InvalidInputError("pageDirection ASC is not supported: executions are listed newest first.")
+        """Runs, newest first unless the client wants them ascending.
+
+        The firings of executors are listed for clients of ours, and for others where they are asked for by name.
+        """
         served = self.served
-        query = read_run_query(request, extensions=served.extensions)
+        firings = served.extensions and is_ours(ctx) and not request.without_firings
+        query = read_run_query(request, extensions=served.extensions, firings=firings)
         listing = f"executions {query!r}"
         after = served.page_tokens.read(listing, request.page_token)
         page = _NO_RUNS if query is None else await self._page(query, page_size(request), after)
         tokens = [served.page_tokens.make(listing, cursor) for cursor in page.cursors]
         return pb.ListWorkflowExecutionsResponse(
-            executions=await self._messages(page.executions, request.view),
+            executions=await self._messages(page.executions, request.view, ctx),
             next_page_token=tokens[-1] if page.has_next else "",
+            total_count=await self._count(query, page, request.view),
             page_tokens=tokens if served.extensions else (),
         )
 
@@ -63,12 +66,32 @@ class RunMethods:
             return _NO_RUNS
         return ExecutionPage(executions=[run], cursors=[run.id], has_next=False)
 
-    async def _messages(self, runs: Sequence[WorkflowExecution], view: pb.View) -> list[pb.WorkflowExecution]:
+    async def _count(self, query: RunQuery | None, page: ExecutionPage, view: pb.View) -> int:
+        """How many runs the whole listing has; 0 where that is not known, or where only clients of ours ask."""
+        if query is None or query.run_id is not None:
+            return len(page.executions)
+        if self.served.extensions and view != pb.VIEW_UNSPECIFIED:
+            return 0
+        try:
+            return await self.served.platform.count_executions(query.where)
+        except UnsupportedError:
+            return 0
+
+    async def _messages(
+        self, runs: Sequence[WorkflowExecution], view: pb.View, ctx: RequestContext[Any, Any]
+    ) -> list[pb.WorkflowExecution]:
         extensions = self.served.extensions
+        later = extensions and is_ours(ctx)
         jobs: Mapping[str, Sequence[JobExecution]] = {}
         if runs and not (extensions and view == pb.VIEW_RUN):
             jobs = await self.served.platform.get_jobs([run.id for run in runs])
         full = extensions and view == pb.VIEW_FULL
         return [
-            to_run(run, [to_job(job, details=full) for job in jobs.get(run.id, ())], details=extensions) for run in runs
+            to_run(
+                run,
+                [to_job(job, details=full, later_statuses=later) for job in jobs.get(run.id, ())],
+                details=extensions,
+                later_statuses=later,
+            )
+            for run in runs
         ]

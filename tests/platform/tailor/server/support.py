@@ -114,24 +114,32 @@ class Reply:
 
 
 class Client:
-    """Calls methods, in JSON or in binary."""
+    """Calls methods, in JSON or in binary.
 
-    def __init__(self, http: httpx.AsyncClient, *, binary: bool = False) -> None:
+    Args:
+        http: Sends the requests.
+        binary: Whether messages are binary.
+        ours: Whether it announces, as `TailorPlatform` does, that it knows what gqlplugin adds.
+    """
+
+    def __init__(self, http: httpx.AsyncClient, *, binary: bool = False, ours: bool = True) -> None:
         self.http = http
         self.binary = binary
+        self.announced = {"gqlplugin-extensions": "1"} if ours else {}
 
     async def call(
         self, method: str, message: Mapping[str, Any] | None = None, *, headers: Mapping[str, str] | None = None
     ) -> Reply:
         """Call a method in the workspace of the tests."""
         given = {"workspaceId": WORKSPACE, **(message or {})}
+        headers = {**self.announced, **(headers or {})}
         if not self.binary:
             response = await self.http.post(f"/tailor.v1.OperatorService/{method}", json=given, headers=headers)
             return Reply(response.status_code, response.headers, response.json())
         response = await self.http.post(
             f"/tailor.v1.OperatorService/{method}",
             content=ParseDict(given, request_of(method)).SerializeToString(),
-            headers={"content-type": "application/proto", **(headers or {})},
+            headers={"content-type": "application/proto", **headers},
         )
         if response.status_code != 200:
             return Reply(response.status_code, response.headers, response.json())

@@ -61,6 +61,22 @@ def test_job_statuses(status: JobStatus) -> None:
     assert message.details.status == function.details.status == status
 
 
+@pytest.mark.parametrize("status", ExecutionStatus)
+def test_run_statuses_of_the_contract(status: ExecutionStatus) -> None:
+    """A client that knows the first statuses only gets one of them."""
+    message = to_run(run_of(status=status), [], details=True, later_statuses=False)
+    assert 1 <= message.status <= 5
+    assert message.details.status == status
+
+
+@pytest.mark.parametrize("status", JobStatus)
+def test_job_statuses_of_the_contract(status: JobStatus) -> None:
+    """So it does of a job."""
+    message = to_job(job_of(status=status), details=True, later_statuses=False)
+    assert 1 <= message.status <= 4
+    assert message.details.status == status
+
+
 def test_why_a_canceled_job_failed() -> None:
     """Who reads it as failed is told why; one that succeeded says nothing."""
     canceled = to_function(job_of(status=JobStatus.CANCELED), workspace_id="w", details=False)

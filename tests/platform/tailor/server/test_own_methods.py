@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from gqlplugin.app import define_app
+from gqlplugin.errors import JobFailedError
+from gqlplugin.execution import RetryPolicy
 from gqlplugin.job import create_workflow_job
 from gqlplugin.wait_point import define_wait_point
 from gqlplugin.workflow import create_workflow
@@ -112,7 +115,7 @@ async def test_canceled_runs_are_found_by_their_status(served: Served) -> None:
 
 
 async def test_a_wait_is_a_job_in_status_waiting(client: Client) -> None:
-    """The vendor's clients see it so; ours are told that it is a wait, and what for."""
+    """Clients of ours see it so, and that it is a wait, and what for."""
     run_id = await waiting(client)
     run = await client.run(run_id)
     assert [(job["stackedJobName"], job["status"]) for job in run["jobExecutions"]] == [
@@ -125,6 +128,53 @@ async def test_a_wait_is_a_job_in_status_waiting(client: Client) -> None:
     identifier = run["jobExecutions"][1]["id"]
     function = (await client.ok("GetFunctionExecution", {"executionId": identifier}))["execution"]
     assert (function["status"], function["details"]["status"]) == ("STATUS_RUNNING", "WAITING")
+
+
+async def test_what_a_client_of_the_contract_sees_of_a_wait(client: Client) -> None:
+    """A client that does not announce that it knows WAITING sees a run that runs, in every answer, to its end."""
+    vendor = Client(client.http, binary=client.binary, ours=False)
+    run_id = await waiting(client)
+    run = await vendor.run(run_id)
+    [listed] = (await vendor.ok("ListWorkflowExecutions"))["executions"]
+    for one in (run, listed):
+        assert one["status"] == "STATUS_RUNNING"
+        assert [job["status"] for job in one["jobExecutions"]] == ["STATUS_SUSPEND"] * 2
+    await client.ok("ResolveWaitPoint", {"executionId": run_id, "key": "approval", "result": "true"})
+    assert (await vendor.in_status(run_id, "SUCCESS"))["finishedAt"]
+
+
+async def test_waits_are_no_functions(client: Client) -> None:
+    """A listing of all function executions has the jobs alone, and counts them alone."""
+    await waiting(client)
+    answer = await client.ok("ListFunctionExecutions")
+    assert [one["scriptName"] for one in answer["executions"]] == ["ask"]
+    assert answer["totalCount"] == "1"
+
+
+async def test_what_a_client_of_the_contract_sees_of_a_retry() -> None:
+    """Between its tries a run is RUNNING to a client that does not know PENDING_RETRY."""
+
+    @create_workflow_job(name="never-main")
+    async def never() -> None:
+        raise JobFailedError("No.")
+
+    shop = Shop()
+    policy = RetryPolicy(max_retries=1, initial_backoff=timedelta(hours=1), max_backoff=timedelta(hours=1))
+    shop.app = define_app("desk", workflows=[create_workflow(name="never", main_job=never, retry_policy=policy)])
+    async with shop_server(shop=shop) as served:
+        run_id = await served.client.start("never")
+        await served.client.in_status(run_id, "PENDING_RETRY")
+        for binary in (False, True):
+            vendor = Client(served.client.http, binary=binary, ours=False)
+            assert (await vendor.run(run_id))["status"] == "STATUS_RUNNING"
+
+
+@pytest.mark.parametrize("method", ["CreateApplication", "UpsertWorkflow", "ListTailorDBServices"])
+async def test_what_deploys_is_refused(served: Served, method: str) -> None:
+    """A method that only the vendor's platform has is answered by one sentence that says what this server is for."""
+    reply = await served.client.call(method)
+    assert (reply.status, reply.code) == (404, "unimplemented")
+    assert reply.message == f"This server runs workflows and does not deploy: it has no method {method!r}."
 
 
 async def test_a_wait_is_listed_and_answered(client: Client) -> None:
