@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -142,6 +143,8 @@ def _checked(app: App | None, name: str, arg: str | None, invoker: AuthInvoker |
         return workflow.encode_json(_NO_ARGUMENT if arg is None else arg)
     except InvalidInputError as error:
         if arg is None:
+            with suppress(InvalidInputError):
+                return workflow.encode_json("{}")  # as a platform takes it where the workflow takes no null
             raise CommandError(f"Workflow {name!r} takes an argument: give it with --arg JSON.") from error
         raise CommandError(f"The argument of workflow {name!r} is not valid:", field_lines(error)) from error
 

@@ -100,6 +100,38 @@ def test_a_missing_argument_is_said(gqlplugin: Gqlplugin, local: Local) -> None:
     assert result.code == 1
 
 
+LENIENT = """
+from pydantic import BaseModel
+from gqlplugin import create_workflow, create_workflow_job, define_app
+
+class Input(BaseModel):
+    name: str = "nobody"
+
+@create_workflow_job(name="defaults-main")
+async def defaults(input: Input) -> str:
+    return input.name
+
+@create_workflow_job(name="either-main")
+async def either(input: Input | None) -> str:
+    return "none" if input is None else input.name
+
+workflows = [create_workflow(name="defaults", main_job=defaults), create_workflow(name="either", main_job=either)]
+app = define_app("lenient", workflows=workflows)
+"""
+
+
+def test_no_argument_where_none_is_needed(
+    gqlplugin: Gqlplugin, local: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without an argument a workflow gets null, and where it does not take that, the defaults of all fields."""
+    (tmp_path / "lenient_shop.py").write_text(LENIENT)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    target = ("-A", "lenient_shop:app", "--database", local[-1])
+    for name, recorded in (("defaults", {"name": "nobody"}), ("either", None)):
+        run_id = gqlplugin("workflow", "start", name, "-q", *target).out.strip()
+        assert gqlplugin("workflow", "executions", run_id, "-j", *target).json["input"] == recorded
+
+
 def test_the_argument_from_a_file_and_stdin(
     gqlplugin: Gqlplugin, local: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
