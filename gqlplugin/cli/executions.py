@@ -56,7 +56,7 @@ def executions(
     logs: LogsOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List runs, newest first; or show one, with its jobs."""
+    """List runs of workflows, newest first; or show one, with its jobs. `executor jobs` lists firings of executors."""
     watching = Watching.said(wait=wait, interval=interval, timeout=timeout, logs=logs, as_json=as_json)
     if execution_id is not None:
         if workflow_name is not None or status is not None:
@@ -65,7 +65,9 @@ def executions(
         return
     if wait or logs:
         raise UsageError("--wait and --logs need a run: give its ID.")
-    where = ExecutionFilter(workflow_name=workflow_name, status=None if status is None else run_status(status))
+    where = ExecutionFilter(
+        workflow_name=workflow_name, status=None if status is None else run_status(status), firings=False
+    )
     asyncio.run(_list(target, where, limit, as_json=as_json))
 
 

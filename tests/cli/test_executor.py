@@ -146,6 +146,10 @@ def test_a_firing_is_followed(gqlplugin: Gqlplugin, local: Options) -> None:
     outcome = json.loads(result.out.splitlines()[-1].removeprefix("Output: "))
     started = gqlplugin("workflow", "executions", outcome["workflow_run_id"], "-W", "-j", *local).json
     assert (started["workflowName"], started["output"]) == ("reporting", "report of 2026-11-22")
+    [listed] = gqlplugin("workflow", "executions", "-j", *local).json
+    assert listed["id"] == started["id"]
+    [firing] = gqlplugin("workflow", "executions", "-n", "executor/nightly-report", "-j", *local).json
+    assert firing["workflowName"] == "executor/nightly-report"
 
 
 def test_quiet_and_json(gqlplugin: Gqlplugin, local: Options) -> None:
