@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ from gqlplugin.errors import InvalidInputError
 from gqlplugin.execution import ExecutionFilter, ExecutionStatus, WorkflowExecution
 from gqlplugin.platform.tailor.proto import operator_pb2 as pb
 from gqlplugin.platform.tailor.server.ids import is_uuid
+from gqlplugin.platform.tailor.server.messages import SHOWN_AS
 
 _STATUSES = [name.removeprefix("STATUS_") for name in pb.WorkflowExecution.Status.keys()[1:]]
 _OWN_STATUSES = [status.value for status in ExecutionStatus]
@@ -23,29 +24,31 @@ Reader = Callable[[str, Value], str]
 
 @dataclass(frozen=True, slots=True)
 class RunQuery:
-    """Which runs to list."""
+    """Which runs to list: those that fit any of the filters, which differ in the status at most."""
 
-    where: ExecutionFilter
+    filters: Sequence[ExecutionFilter]
     run_id: str | None = None
 
     def matches(self, run: WorkflowExecution) -> bool:
         """Whether a run is among them."""
-        where = self.where
-        return (
-            self.run_id in (None, run.id)
-            and where.workflow_name in (None, run.workflow_name)
+        return self.run_id in (None, run.id) and any(
+            where.workflow_name in (None, run.workflow_name)
             and where.status in (None, run.status)
             and where.caller_id in (None, run.caller.id)
+            for where in self.filters
         )
 
 
-def read_run_query(request: pb.ListWorkflowExecutionsRequest, *, extensions: bool, firings: bool) -> RunQuery | None:
+def read_run_query(
+    request: pb.ListWorkflowExecutionsRequest, *, extensions: bool, firings: bool, later_statuses: bool
+) -> RunQuery | None:
     """Which runs a request asks for; None when it contradicts itself, so that there are none.
 
     Args:
         request: The request.
         extensions: Whether it may ask for what the contract does not have.
         firings: Whether firings of executors are listed too, where no workflow is named.
+        later_statuses: Whether the client knows all statuses; else a status also asks for those that are shown as it.
 
     Raises:
         InvalidInputError: The filter is not one that can be answered.
@@ -65,12 +68,17 @@ def read_run_query(request: pb.ListWorkflowExecutionsRequest, *, extensions: boo
         return None
     where = ExecutionFilter(
         workflow_name=found.get("workflow_name"),
-        status=ExecutionStatus(found["status"]) if "status" in found else None,
         caller_id=found.get("caller_id"),
         firings=firings,
         oldest_first=request.page_direction == pb.PAGE_DIRECTION_ASC,
     )
-    return RunQuery(where, found.get("id"))
+    if "status" not in found:
+        return RunQuery([where], found.get("id"))
+    status = ExecutionStatus(found["status"])
+    statuses = (
+        [status] if later_statuses else [status, *(one for one in ExecutionStatus if SHOWN_AS.get(one) is status)]
+    )
+    return RunQuery([replace(where, status=one) for one in statuses], found.get("id"))
 
 
 def read_job_ids(request: pb.ListFunctionExecutionsRequest) -> Sequence[str] | None:

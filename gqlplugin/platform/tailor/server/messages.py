@@ -23,8 +23,13 @@ _RUN_STATUSES = frozenset(pb.WorkflowExecution.Status.keys())
 _JOB_STATUSES = frozenset(pb.WorkflowJobExecution.Status.keys())
 _FUNCTION_STATUSES = frozenset(pb.FunctionExecution.Status.keys())
 _WAITING = (records.JobStatus.SUSPEND, records.JobStatus.WAITING)
-_LATER_RUN_STATUSES = (records.ExecutionStatus.PENDING_RETRY, records.ExecutionStatus.WAITING)
 _CANCELED = "CANCELED"
+SHOWN_AS = {
+    records.ExecutionStatus.PENDING_RETRY: records.ExecutionStatus.RUNNING,
+    records.ExecutionStatus.WAITING: records.ExecutionStatus.RUNNING,
+    records.ExecutionStatus.CANCELED: records.ExecutionStatus.FAILED,
+}
+"""What a client sees that knows only the statuses that the contract had first."""
 
 
 def to_run(
@@ -39,7 +44,7 @@ def to_run(
     Where the client may not know the statuses that were added later, a run that waits or that is to be retried is
     RUNNING, so that the client goes on polling.
     """
-    status = run.status if later_statuses or run.status not in _LATER_RUN_STATUSES else records.ExecutionStatus.RUNNING
+    status = run.status if later_statuses else SHOWN_AS.get(run.status, run.status)
     return pb.WorkflowExecution(
         id=run.id,
         workflow_name=run.workflow_name,

@@ -143,6 +143,32 @@ async def test_what_a_client_of_the_contract_sees_of_a_wait(client: Client) -> N
     assert (await vendor.in_status(run_id, "SUCCESS"))["finishedAt"]
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+@pytest.mark.parametrize("direction", ["ASC", "DESC"])
+async def test_runs_are_found_by_the_status_they_are_shown_in(served: Served, size: int, direction: str) -> None:
+    """A client of the contract that asks for RUNNING gets what waits, too, and for FAILED what was canceled."""
+    ids: dict[str, list[str]] = {"RUNNING": [], "FAILED": []}
+    for _ in range(2):
+        ids["RUNNING"].append(await waiting(served.client))
+        ids["FAILED"].append(await waiting(served.client))
+        await served.client.ok("CancelWorkflowExecution", {"executionId": ids["FAILED"][-1]})
+        ids["RUNNING"].append(await served.client.start("hanging", 1))
+        await served.client.in_status(ids["RUNNING"][-1], "RUNNING")
+    vendor = Client(served.client.http, ours=False)
+    for number, status in ((3, "RUNNING"), (5, "FAILED")):
+        condition = {"field": "status", "operator": "OPERATOR_EQ", "value": number}
+        message = {"filter": {"and": [{"condition": condition}]}, "pageDirection": f"PAGE_DIRECTION_{direction}"}
+        seen: list[str] = []
+        token = ""
+        while token or not seen:
+            page = await vendor.ok("ListWorkflowExecutions", {**message, "pageSize": size, "pageToken": token})
+            assert page["totalCount"] == str(len(ids[status]))
+            assert {run["status"] for run in page["executions"]} == {f"STATUS_{status}"}
+            seen += [run["id"] for run in page["executions"]]
+            token = page.get("nextPageToken", "")
+        assert seen == ids[status][:: 1 if direction == "ASC" else -1]
+
+
 async def test_waits_are_no_functions(client: Client) -> None:
     """A listing of all function executions has the jobs alone, and counts them alone."""
     await waiting(client)
