@@ -15,7 +15,7 @@ from gqlplugin.idempotency import noting_start
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.base import Platform, RunnableWorkflow
 from gqlplugin.platform.tailor.proto import operator_pb2 as pb
-from gqlplugin.platform.tailor.server.requests import found, uuid_in
+from gqlplugin.platform.tailor.server.requests import found, is_ours, uuid_in
 from gqlplugin.platform.tailor.server.served import Served
 
 _RESUMING_SECONDS = 10.0
@@ -84,7 +84,7 @@ class StartMethods:
         served = self.served
         workflow = served.workflow(uuid_in(request, "workflow_id"))
         invoker = served.definitions.resolve_invoker(_invoker_of(request.auth_invoker))
-        arg = self._arg(workflow, request)
+        arg = _arg(workflow, request, ours=is_ours(ctx) or (served.extensions and request.HasField("caller")))
         caller = _caller_of(request.caller) if served.extensions and request.HasField("caller") else User()
         key = ctx.request_headers.get("idempotency-key") if served.extensions else None
         if key is not None and not 0 < len(key) <= _MAX_KEY_LENGTH:
@@ -104,24 +104,6 @@ class StartMethods:
             )
         return run_id, note.is_earlier and served.extensions
 
-    def _arg(self, workflow: RunnableWorkflow, request: pb.TestStartWorkflowRequest | pb.StartWorkflowRequest) -> str:
-        """The argument of a start. In the contract an absent or null one is `{}` to the main job.
-
-        It is null where the main job takes that and not `{}`. A null from a client of ours is what a caller gave: it
-        stays null wherever the main job takes that.
-        """
-        given = request.arg if request.HasField("arg") else None
-        if given is not None and given.strip() != "null":
-            return workflow.encode_json(given)
-        is_ours = given is not None and self.served.extensions and request.HasField("caller")
-        first, second = ("null", "{}") if is_ours else ("{}", "null")
-        try:
-            return workflow.encode_json(first)
-        except InvalidInputError:
-            with suppress(InvalidInputError):
-                return workflow.encode_json(second)
-            raise
-
     async def _resume(
         self, request: pb.TestResumeWorkflowRequest | pb.ResumeWorkflowExecutionRequest, ctx: _Context
     ) -> str:
@@ -137,6 +119,26 @@ class StartMethods:
             async with asyncio.timeout(seconds):
                 await _begun(self.served.platform, run_id)
         return run_id
+
+
+def _arg(
+    workflow: RunnableWorkflow, request: pb.TestStartWorkflowRequest | pb.StartWorkflowRequest, *, ours: bool
+) -> str:
+    """The argument of a start. In the contract an absent or null one is `{}` to the main job.
+
+    It is null where the main job takes that and not `{}`. A null from a client of ours is what a caller gave: it stays
+    null wherever the main job takes that.
+    """
+    given = request.arg if request.HasField("arg") else None
+    if given is not None and given.strip() != "null":
+        return workflow.encode_json(given)
+    first, second = ("null", "{}") if ours and given is not None else ("{}", "null")
+    try:
+        return workflow.encode_json(first)
+    except InvalidInputError:
+        with suppress(InvalidInputError):
+            return workflow.encode_json(second)
+        raise
 
 
 async def _begun(platform: Platform, run_id: str) -> None:
