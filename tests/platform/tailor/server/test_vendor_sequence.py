@@ -13,9 +13,10 @@ from tests.platform.tailor.server.support import http_client, shop_server, until
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]  # `buf` is no part of what `make test` installs
 
 
-async def test_start_poll_logs_list_resume_and_token(tmp_path: Path) -> None:
+@pytest.mark.parametrize("extensions", [True, False])
+async def test_start_poll_logs_list_resume_and_token(tmp_path: Path, extensions: bool) -> None:
     """`workflow start -W --logs`, `list`, `get`, `executions`, `resume` and `machineuser token` find what they need."""
-    async with shop_server(EmbeddedPlatform(tmp_path / "runs.sqlite"), extensions=False) as served:
+    async with shop_server(EmbeddedPlatform(tmp_path / "runs.sqlite"), extensions=extensions) as served:
         buf = BufCurl(served.port, tmp_path)
 
         application = (await buf.ok("GetApplication", {"applicationName": "example-shop"}))["application"]
@@ -40,7 +41,11 @@ async def test_start_poll_logs_list_resume_and_token(tmp_path: Path) -> None:
 
         failing = (await buf.ok("GetWorkflowByName", {"workflowName": "flaky"}))["workflow"]["id"]
         run_id = (await buf.ok("TestStartWorkflow", {"workflowId": failing}))["executionId"]
-        assert (await until(ended))["status"] == "STATUS_FAILED"
+        run = await until(ended)
+        assert run["status"] == "STATUS_FAILED"
+        failure = await job_of(buf, run["jobExecutions"][0])
+        assert failure["error"] == {"name": "COLD", "message": "The oven is cold."}
+        assert failure["errorKind"] == "FUNCTION_ERROR_KIND_USER_RUNTIME"
         served.shop.mended = True
         assert (await buf.ok("TestResumeWorkflow", {"executionId": run_id}))["executionId"] == run_id
         assert (await until(ended))["status"] == "STATUS_SUCCESS"
