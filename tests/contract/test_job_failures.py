@@ -1,15 +1,18 @@
 """Jobs that fail: what the caller may know, what operators can read, and what a parent can do about it."""
 
 import asyncio
+import logging
 import sys
+from datetime import timedelta
 
 import pytest
 
 from gqlplugin.errors import JobFailedError
-from gqlplugin.execution import ExecutionStatus, JobStatus
+from gqlplugin.execution import ExecutionStatus, JobStatus, RetryPolicy
 from gqlplugin.job import WorkflowJob, create_workflow_job
 from gqlplugin.platform.base import Platform
-from tests.contract.support import echo_workflow, executing, failed, jobs_of, output_of, workflow_of
+from gqlplugin.workflow import create_workflow
+from tests.contract.support import echo_workflow, executing, failed, jobs_of, output_of, until, workflow_of
 
 pytestmark = pytest.mark.anyio
 
@@ -197,3 +200,117 @@ async def test_the_failed_run_is_failed_for_all_to_see(platform: Platform) -> No
     assert run.finished_at is not None
     assert run.error is not None
     assert SECRET not in run.error.message
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """What the jobs' logger has at WARNING and above."""
+    return [one for one in caplog.records if one.name == "gqlplugin.jobs" and one.levelno >= logging.WARNING]
+
+
+async def line_about(caplog: pytest.LogCaptureFixture, run_id: str) -> logging.LogRecord:
+    """The only line about a run."""
+
+    async def found() -> list[logging.LogRecord]:
+        return [one for one in logged(caplog) if run_id in one.getMessage()]
+
+    (line,) = await until(found)
+    return line
+
+
+@create_workflow_job(name="raises")
+async def raises() -> None:
+    raise RuntimeError(SECRET)
+
+
+@create_workflow_job(name="declines")
+async def declines() -> None:
+    raise JobFailedError("The card was declined.", code="CARD_DECLINED", may_retry=False)
+
+
+@create_workflow_job(name="returns-nonsense")
+async def returns_nonsense() -> int:
+    return "nonsense"  # type: ignore[return-value]  # which is the point
+
+
+@create_workflow_job(name="triggers-nonsense")
+async def triggers_nonsense() -> None:
+    await declines.trigger(object())  # type: ignore[call-overload]  # which is the point
+
+
+@pytest.mark.parametrize(
+    ("job", "code", "says"),
+    [
+        (raises, "JOB_FAILED", SECRET),
+        (declines, "CARD_DECLINED", "The card was declined."),
+        (returns_nonsense, "BAD_JOB_RESULT", "can't be recorded"),
+        (triggers_nonsense, "BAD_USER_INPUT", "The input of job 'declines'"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and value.isupper() else "",
+)
+async def test_a_failed_run_leaves_one_line(
+    platform: Platform, caplog: pytest.LogCaptureFixture, job: WorkflowJob[None, object], code: str, says: str
+) -> None:
+    """Whatever failed, at any depth: one line at ERROR with the run, the workflow, the job, the code, the traceback."""
+
+    @create_workflow_job(name="middle")
+    async def middle() -> None:
+        await job.trigger()
+
+    @create_workflow_job(name="main-job")
+    async def main() -> None:
+        await middle.trigger()
+
+    failing = workflow_of(main)
+    async with executing(platform, failing):
+        run_id = await failing.trigger()
+        await failed(platform, run_id)
+        line = await line_about(caplog, run_id)
+    assert logged(caplog) == [line]
+    assert line.levelname == "ERROR"
+    assert f"{failing.name!r}" in line.getMessage()
+    assert f"'main-job/middle/{job.name}'" in line.getMessage()
+    assert code in line.getMessage()
+    shown = logging.Formatter().format(line)
+    assert "Traceback" in shown
+    assert says in shown
+
+
+@pytest.mark.needs("retry")
+async def test_a_retry_leaves_a_warning(platform: Platform, caplog: pytest.LogCaptureFixture) -> None:
+    """Each try that is followed by another one leaves a line at WARNING, and the last one a line at ERROR."""
+    policy = RetryPolicy(max_retries=2, initial_backoff=timedelta(milliseconds=1))
+    failing = create_workflow(name="failing", main_job=raises, retry_policy=policy)
+    async with executing(platform, failing):
+        run_id = await failing.trigger()
+        await failed(platform, run_id)
+
+        async def ended() -> bool:
+            return len(logged(caplog)) >= 3
+
+        await until(ended)
+    lines = [(one.levelname, one.getMessage()) for one in logged(caplog)]
+    assert [level for level, _ in lines] == ["WARNING", "WARNING", "ERROR"]
+    assert all(f"attempt {number} of 3" in text for number, (_, text) in enumerate(lines, 1))
+    assert all(run_id in text for _, text in lines)
+
+
+async def test_a_failure_that_is_handled_leaves_a_warning(platform: Platform, caplog: pytest.LogCaptureFixture) -> None:
+    """A job that goes on after a job it triggered has failed leaves that one's traceback, and no line at ERROR."""
+
+    @create_workflow_job(name="main-job")
+    async def main() -> str:
+        try:
+            await raises.trigger()
+        except JobFailedError:
+            return "handled"
+        return "unreachable"
+
+    handling = workflow_of(main)
+    async with executing(platform, handling):
+        run_id = await handling.trigger()
+        assert await output_of(platform, run_id) == "handled"
+        line = await line_about(caplog, run_id)
+    assert logged(caplog) == [line]
+    assert line.levelname == "WARNING"
+    assert "'main-job/raises'" in line.getMessage()
+    assert SECRET in logging.Formatter().format(line)

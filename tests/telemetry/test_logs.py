@@ -3,7 +3,10 @@
 import copy
 import logging
 import logging.config
+import os
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from io import StringIO
@@ -121,3 +124,59 @@ async def test_the_configuration_of_the_guide_works() -> None:
     job_id = jobs["logging-job"].id
     assert f"WARNING gqlplugin.jobs run={run_id} job={job_id} by the job: hello" in lines
     assert "WARNING a.library.of.somebody run=- job=- outside" in lines
+
+
+SHOP = """
+import logging
+from contextlib import asynccontextmanager
+from starlette.applications import Starlette
+from gqlplugin import JobContext, create_workflow, create_workflow_job, define_app, lifespan
+from gqlplugin.testing import MemoryPlatform
+
+{setting}
+
+@create_workflow_job(name="talks")
+async def talks(text: str, ctx: JobContext) -> None:
+    ctx.log.info("by the job: %s", text)
+    raise RuntimeError("and then it broke")
+
+talk = create_workflow(name="talk", main_job=talks)
+app, platform = define_app("talking", workflows=[talk]), MemoryPlatform()
+
+@asynccontextmanager
+async def run(asgi):
+    async with lifespan(app, platform)(asgi):
+        await talk.trigger("hello")
+        yield
+
+asgi = Starlette(lifespan=run)
+"""
+
+
+def test_one_setting_shows_the_lines_of_jobs_under_uvicorn(tmp_path: Path) -> None:
+    """With the line of docs/telemetry.md, uvicorn's own configuration shows what jobs log, and why they failed."""
+    (setting,) = re.findall(r"^    (logging\.basicConfig.*)$", GUIDE.read_text(), re.MULTILINE)
+    (tmp_path / "talking.py").write_text(SHOP.format(setting=setting))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "uvicorn", "talking:asgi", "--port", "0"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(GUIDE.parents[1])},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    lines: list[str] = []
+    timer = threading.Timer(60, process.kill)
+    timer.start()
+    try:
+        assert process.stderr is not None
+        for line in process.stderr:
+            lines.append(line.rstrip())
+            if line.startswith("RuntimeError: and then it broke"):
+                break
+    finally:
+        timer.cancel()
+        process.kill()
+        process.communicate()
+    assert any(line.startswith("INFO:gqlplugin.jobs") and "by the job: hello" in line for line in lines), lines
+    assert any(line.startswith("ERROR:gqlplugin.jobs") and "JOB_FAILED" in line for line in lines), lines
+    assert "Traceback (most recent call last):" in lines

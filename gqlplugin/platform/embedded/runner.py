@@ -266,12 +266,14 @@ class Runner:
         """Write the outcome of the main job and of the run, in one transaction."""
         run = replay.execution
         ended_by_cancel = replay.canceling and outcome.status is not JobStatus.SUCCESS
-        state = _canceled_state(run, outcome) if ended_by_cancel else _state_after(run, outcome, policy)
+        retry_in = None if ended_by_cancel else retry_wait(policy, run.attempt, outcome.error)
+        state = _canceled_state(run, outcome) if ended_by_cancel else _state_after(run, outcome, retry_in)
         job = job_row(outcome)
         self._recorder.ended(outcome)
         self._writer.put_job(job)
         self._writer.put_state(state)
         await self._writer.commit()
+        replay.log_failure(outcome, policy, retry_in)
         if (status := status_in(state)).is_final:
             count_end(run, status, outcome.finished_at or datetime.now(UTC))
         else:
@@ -286,17 +288,16 @@ class Runner:
             self.wake()
 
 
-def _state_after(run: WorkflowExecution, outcome: JobExecution, policy: RetryPolicy | None) -> Row:
+def _state_after(run: WorkflowExecution, outcome: JobExecution, retry_in: timedelta | None) -> Row:
     """The state of a run after its main job's outcome."""
     error = outcome.error
-    wait = retry_wait(policy, run.attempt, error)
-    if wait is not None:
+    if retry_in is not None:
         return state_row(
             run,
             ExecutionStatus.PENDING_RETRY,
             attempt=run.attempt + 1,
             error=error,
-            due_at=datetime.now(UTC) + wait,
+            due_at=datetime.now(UTC) + retry_in,
             started_at=outcome.started_at,
         )
     return state_row(

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from gqlplugin.errors import (
     DefinitionError,
@@ -40,6 +40,13 @@ _TURNS_TO_REACT = 10
 _logger = logging.getLogger("gqlplugin.jobs")
 
 
+class _Failure(NamedTuple):
+    """What ended a job, and the job in which it happened: itself, or one that it triggered."""
+
+    error: BaseException
+    stacked_name: str
+
+
 class ActiveJob(JobRuntime):
     """A job while its body runs; what `JobContext` and `job.trigger()` talk to."""
 
@@ -54,6 +61,8 @@ class ActiveJob(JobRuntime):
         self._triggered = 0
         self._ended = False
         self._has_failure = False
+        self._unhandled: _Failure | None = None
+        self.failure: _Failure | None = None
         self._scope = Scope()
         begun = replay.begun(place)
         self.started_at = datetime.now(UTC) if begun is None else begun.started_at
@@ -94,6 +103,7 @@ class ActiveJob(JobRuntime):
                 await self._scope.commit()
             self._check_all_answered()
             self.replay.check()
+            self._log_handled()
             return self.snapshot(JobStatus.SUCCESS, result=result)
         except asyncio.CancelledError as error:
             if self.replay.canceling:
@@ -123,7 +133,23 @@ class ActiveJob(JobRuntime):
             self.replay.check()
         except ReplayError as reason:
             error = reason
+        known = self._unhandled
+        self.failure = _Failure(
+            error, known.stacked_name if known is not None and known.error is error else self.stacked_name
+        )
         return self.snapshot(JobStatus.FAILED, error=self._describe(error))
+
+    def _log_handled(self) -> None:
+        """Log the failure of a triggered job whose caller goes on; a failure that ends the run is in the run's line."""
+        failure, self._unhandled = self._unhandled, None
+        if failure is not None and failure.error.__cause__ is not None:  # else it was logged in an earlier try
+            _logger.warning(
+                "Job %r of run %s failed, and its caller went on",
+                failure.stacked_name,
+                self.execution.id,
+                exc_info=failure.error,
+                extra={"run_id": self.execution.id, "job_id": self.job_id, "workflow": self.execution.workflow_name},
+            )
 
     def snapshot(
         self, status: JobStatus, *, result: str | None = None, error: ExecutionError | None = None
@@ -149,9 +175,19 @@ class ActiveJob(JobRuntime):
             await self._let_a_failure_pass()
             if not self._scope.is_empty:
                 await self._scope.commit()
-            outcome = await self.replay.guard(self._outcome_of(job, arg))
+            self._log_handled()
+            outcome, failure = await self.replay.guard(self._outcome_of(job, arg))
             self._has_failure = outcome.status is JobStatus.FAILED
-            return _result_of(outcome)
+            try:
+                return _result_of(outcome)
+            except JobFailedError as error:
+                if failure is not None:
+                    self._unhandled = _Failure(error, failure.stacked_name)
+                    raise error from failure.error
+                if outcome.error is not None and outcome.error.detail is not None:
+                    error.add_note(outcome.error.detail)  # of an earlier try, whose exception is gone
+                self._unhandled = _Failure(error, outcome.stacked_name)
+                raise
 
     async def _let_a_failure_pass(self) -> None:
         """After a failure, let the body see it before a trigger that waited for its turn begins.
@@ -164,7 +200,8 @@ class ActiveJob(JobRuntime):
             for _ in range(_TURNS_TO_REACT):
                 await asyncio.sleep(0)
 
-    async def _outcome_of(self, job: RunnableJob, arg: str) -> JobExecution:
+    async def _outcome_of(self, job: RunnableJob, arg: str) -> tuple[JobExecution, _Failure | None]:
+        """What a triggered job came to; with the exception behind it, when it has failed here and now."""
         place = self._next_place()
         if self.definitions.jobs.get(job.name) is not job:
             raise DefinitionError(
@@ -172,11 +209,12 @@ class ActiveJob(JobRuntime):
                 f"{self.definitions.name!r}: add it to define_app(jobs=[...])."
             )
         outcome = self.replay.recorded(place, job.name, arg)
-        if outcome is None:
-            child = ActiveJob(self.replay, job, place, arg, self)
-            outcome = await child.run()
-            await self.replay.recorder.finish(outcome)
-        return outcome
+        if outcome is not None:
+            return outcome, None
+        child = ActiveJob(self.replay, job, place, arg, self)
+        outcome = await child.run()
+        await self.replay.recorder.finish(outcome)
+        return outcome, child.failure
 
     async def start_workflow(
         self, name: str, arg: str, *, invoker: AuthInvoker | None, idempotency_key: str | None
@@ -315,7 +353,6 @@ class ActiveJob(JobRuntime):
             return ExecutionError(error.job_code, error.message, detail, error.may_retry, wait)
         if isinstance(error, GqlpluginError):
             return ExecutionError(error.code, error.message, detail)
-        _logger.error("Job %r of run %s failed", self.stacked_name, self.execution.id, exc_info=error)
         return ExecutionError(JobFailedError.code, f"Job {self.stacked_name!r} failed.", detail)
 
 

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Mapping
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from gqlplugin.codec import same_json
-from gqlplugin.errors import ReplayError
-from gqlplugin.execution import ExecutionStatus, JobExecution, JobStatus, WorkflowExecution, job_id_at
+from gqlplugin.errors import JobFailedError, ReplayError
+from gqlplugin.execution import (
+    ExecutionStatus,
+    JobExecution,
+    JobStatus,
+    RetryPolicy,
+    WorkflowExecution,
+    job_id_at,
+)
 from gqlplugin.platform.base import Definitions, RunnableJob
 from gqlplugin.platform.replay.active_job import ActiveJob, tell_outcome
 from gqlplugin.platform.replay.recorder import Recorder, RunInterrupted, RunParked
@@ -17,6 +26,8 @@ from gqlplugin.telemetry import run_span
 R = TypeVar("R")
 
 MAIN = "0"
+
+_logger = logging.getLogger("gqlplugin.jobs")
 
 
 class Replay:
@@ -50,6 +61,7 @@ class Replay:
         self.job_id = job_id
         self.draining = False
         self.canceling = False
+        self._main: ActiveJob | None = None
         self._task: asyncio.Task[Any] | None = None
         self._stopped: RunInterrupted | ReplayError | None = None
 
@@ -58,7 +70,7 @@ class Replay:
         recorded = self.record.get(MAIN)
         if recorded is not None and recorded.status.is_final:
             return recorded
-        main = ActiveJob(self, main_job, MAIN, self.execution.input)
+        self._main = main = ActiveJob(self, main_job, MAIN, self.execution.input)
         if self.canceling:
             return main.snapshot(JobStatus.CANCELED)
         with run_span(self.execution, recorded=len(self.record)) as span:
@@ -72,6 +84,40 @@ class Replay:
                 self._task = None
             tell_outcome(span, outcome)
         return outcome
+
+    def log_failure(self, outcome: JobExecution, policy: RetryPolicy | None, retry_in: timedelta | None) -> None:
+        """Log that the main job failed, in one line for all of the run's jobs; for platforms, once that is durable.
+
+        Args:
+            outcome: The main job's; nothing is logged unless it failed.
+            policy: The workflow's.
+            retry_in: How long the run waits for another try; None when it has ended.
+        """
+        if outcome.status is not JobStatus.FAILED:
+            return
+        run, failure = self.execution, None if self._main is None else self._main.failure
+        job = outcome.stacked_name if failure is None else failure.stacked_name
+        code = JobFailedError.code if outcome.error is None else outcome.error.code
+        detail = None if failure is not None or outcome.error is None else outcome.error.detail
+        attempt = "" if policy is None else f", attempt {run.attempt + 1} of {policy.max_retries + 1}"
+        level, end = logging.ERROR, ""
+        if retry_in is not None:
+            level, end = logging.WARNING, f"; it is retried in {retry_in.total_seconds():g} seconds"
+        elif self.canceling:
+            level, end = logging.WARNING, " while it was being canceled"
+        _logger.log(
+            level,
+            "Run %s of workflow %r failed in job %r with %s%s%s%s",
+            run.id,
+            run.workflow_name,
+            job,
+            code,
+            attempt,
+            end,
+            "" if detail is None else f"\n{detail}",
+            exc_info=None if failure is None else failure.error,
+            extra={"run_id": run.id, "job_id": self.job_id(run.id, MAIN), "workflow": run.workflow_name},
+        )
 
     def cancel(self) -> None:
         """Tell the job that is running to stop: `asyncio.CancelledError` is raised where it waits.

@@ -8,6 +8,7 @@ version: `tests/platform/temporal/histories` has histories to prove it by.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -40,6 +41,8 @@ from gqlplugin.platform.temporal.messages import (
     Wait,
 )
 from gqlplugin.platform.temporal.records import Record, RecordTooLargeError, dump_error, load_moment, settled
+
+_logger = logging.getLogger("gqlplugin.jobs")
 
 _LONGEST_PAUSE_SECONDS = 10
 _ANSWERS_KEPT = 50
@@ -119,7 +122,7 @@ class Interpreter:
         try:
             record = self._record.dump(beside=self._start.input)
         except RecordTooLargeError:
-            return Outcome(end=End.FAILED, error=dump_error(_TOO_LARGE))
+            return self._too_large()
         self._state.started_at = self._state.started_at or workflow.now().isoformat()
         status = workflow.info().typed_search_attributes.get(STATUS, ExecutionStatus.PENDING.value)
         self._say(ExecutionStatus.RUNNING)
@@ -216,7 +219,7 @@ class Interpreter:
         try:
             record = self._record.dump(beside=self._start.input)
         except RecordTooLargeError:
-            raise self._fail(Outcome(end=End.FAILED, error=dump_error(_TOO_LARGE))) from None
+            raise self._fail(self._too_large()) from None
         start = Start(
             input=self._start.input,
             heartbeat_seconds=self._start.heartbeat_seconds,
@@ -227,6 +230,13 @@ class Interpreter:
             most_recorded=self._start.most_recorded,
         )
         workflow.continue_as_new(args=[start, record])
+
+    def _too_large(self) -> Outcome:
+        """The outcome of a run whose record can't be handed on; no job has failed, so nothing else logs it."""
+        if not workflow.unsafe.is_replaying():
+            info = workflow.info()
+            _logger.error("Run %s of workflow %r failed with %s", info.workflow_id, info.workflow_type, _TOO_LARGE.code)
+        return Outcome(end=End.FAILED, error=dump_error(_TOO_LARGE))
 
     def _succeed(self, outcome: Outcome) -> str | None:
         is_long = len(outcome.output or "") > MAX_MEMO_CHARACTERS

@@ -232,10 +232,12 @@ def _conclusion(replay: Replay, main: JobExecution, policy: RetryPolicy | None, 
     """What the outcome of the main job makes of the run."""
     if main.status is JobStatus.SUCCESS:
         return Outcome(end=End.SUCCESS, rows=rows, output=main.result)
-    if replay.canceling or main.status is JobStatus.CANCELED:
+    is_canceled = replay.canceling or main.status is JobStatus.CANCELED
+    wait = None if is_canceled else retry_wait(policy, replay.execution.attempt, main.error)
+    replay.log_failure(main, policy, wait)
+    if is_canceled:
         return Outcome(end=End.CANCELED, rows=rows)
     error = dump_error(_bounded(main.error))
-    wait = retry_wait(policy, replay.execution.attempt, main.error)
     if wait is None:
         return Outcome(end=End.FAILED, rows=rows, error=error)
     return Outcome(

@@ -181,7 +181,7 @@ async def test_results_that_no_message_can_carry_fail_their_job_and_say_so(
 
 
 async def test_a_run_whose_record_is_too_large_fails_where_it_must_be_carried(
-    temporal_address: str, task_queue: str, monkeypatch: pytest.MonkeyPatch
+    temporal_address: str, task_queue: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It says what to do; what no compression makes small enough is not lost silently."""
     monkeypatch.setattr(messages, "MOST_RECORDED", 1)
@@ -201,6 +201,10 @@ async def test_a_run_whose_record_is_too_large_fails_where_it_must_be_carried(
         run = await failed(platform, await growing.trigger())
     assert run.error is not None
     assert run.error.code == "RECORD_TOO_LARGE"
+    lines = [one.getMessage() for one in caplog.records if one.name == "gqlplugin.jobs" and one.levelname == "ERROR"]
+    assert len(lines) == 1
+    assert run.id in lines[0]
+    assert "RECORD_TOO_LARGE" in lines[0]
 
 
 async def test_an_error_of_the_platform_in_a_session_is_tried_again(
