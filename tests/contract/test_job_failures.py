@@ -203,8 +203,8 @@ async def test_the_failed_run_is_failed_for_all_to_see(platform: Platform) -> No
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    """What the jobs' logger has at WARNING and above."""
-    return [one for one in caplog.records if one.name == "gqlplugin.jobs" and one.levelno >= logging.WARNING]
+    """What the runs' logger has at WARNING and above."""
+    return [one for one in caplog.records if one.name == "gqlplugin.runs" and one.levelno >= logging.WARNING]
 
 
 async def line_about(caplog: pytest.LogCaptureFixture, run_id: str) -> logging.LogRecord:

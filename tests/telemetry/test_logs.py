@@ -178,5 +178,5 @@ def test_one_setting_shows_the_lines_of_jobs_under_uvicorn(tmp_path: Path) -> No
         process.kill()
         process.communicate()
     assert any(line.startswith("INFO:gqlplugin.jobs") and "by the job: hello" in line for line in lines), lines
-    assert any(line.startswith("ERROR:gqlplugin.jobs") and "JOB_FAILED" in line for line in lines), lines
+    assert any(line.startswith("ERROR:gqlplugin.runs") and "JOB_FAILED" in line for line in lines), lines
     assert "Traceback (most recent call last):" in lines

@@ -37,7 +37,7 @@ MAX_DEPTH = 10
 
 _TURNS_TO_REACT = 10
 
-_logger = logging.getLogger("gqlplugin.jobs")
+_logger = logging.getLogger("gqlplugin.runs")
 
 
 class _Failure(NamedTuple):

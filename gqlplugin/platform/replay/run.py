@@ -27,7 +27,7 @@ R = TypeVar("R")
 
 MAIN = "0"
 
-_logger = logging.getLogger("gqlplugin.jobs")
+_logger = logging.getLogger("gqlplugin.runs")
 
 
 class Replay:

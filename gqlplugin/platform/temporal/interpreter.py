@@ -42,7 +42,7 @@ from gqlplugin.platform.temporal.messages import (
 )
 from gqlplugin.platform.temporal.records import Record, RecordTooLargeError, dump_error, load_moment, settled
 
-_logger = logging.getLogger("gqlplugin.jobs")
+_logger = logging.getLogger("gqlplugin.runs")
 
 _LONGEST_PAUSE_SECONDS = 10
 _ANSWERS_KEPT = 50

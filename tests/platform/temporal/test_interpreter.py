@@ -201,7 +201,7 @@ async def test_a_run_whose_record_is_too_large_fails_where_it_must_be_carried(
         run = await failed(platform, await growing.trigger())
     assert run.error is not None
     assert run.error.code == "RECORD_TOO_LARGE"
-    lines = [one.getMessage() for one in caplog.records if one.name == "gqlplugin.jobs" and one.levelname == "ERROR"]
+    lines = [one.getMessage() for one in caplog.records if one.name == "gqlplugin.runs" and one.levelname == "ERROR"]
     assert len(lines) == 1
     assert run.id in lines[0]
     assert "RECORD_TOO_LARGE" in lines[0]

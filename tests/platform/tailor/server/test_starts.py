@@ -225,7 +225,8 @@ async def test_start_goes_on_without_its_client(caplog: pytest.LogCaptureFixture
             return len((await served.client.ok("ListWorkflowExecutions")).get("executions", [])) == 2
 
         await until(both)
-    assert [one for one in caplog.records if one.levelno >= logging.WARNING] == []
+    others = [one for one in caplog.records if one.name != "gqlplugin.runs"]  # the runs themselves fail
+    assert [one for one in others if one.levelno >= logging.WARNING] == []
 
 
 async def test_start_under_way_at_shutdown(tmp_path: Path) -> None:
