@@ -1,7 +1,7 @@
 """The errors gqlplugin raises: one base class, few subclasses, each with a stable code.
 
-The message of every error here is written for the caller of the API; an error of any other class is internal and never
-reaches a client.
+The message of an error here is written for the caller of the API, except where `is_public` returns False. Such an
+error, and one of any other class, is internal and never reaches a client.
 """
 
 from __future__ import annotations
@@ -12,6 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
+
+from typing_extensions import TypeIs
+
+HOW_TO_RUN = (
+    "If it is served, the lifespan has not run: serve what create_asgi(app, platform) returns, or write "
+    "lifespan=lifespan(app, platform) in the outermost Starlette(...) or FastAPI(...), as a mounted app's own lifespan "
+    "is never run. Elsewhere, enter `async with platform, platform.execute(app):`."
+)
+"""What to do about an app or a platform that does not run."""
 
 
 class GqlpluginError(Exception):
@@ -80,6 +89,15 @@ class FailedPreconditionError(GqlpluginError):
     """The current state does not allow this."""
 
     code = "FAILED_PRECONDITION"
+
+
+class SetupError(FailedPreconditionError):
+    """The server is not set up for this.
+
+    The message is for those who write and run the server: it is logged, and a client gets an internal error.
+    """
+
+    code = "INTERNAL"
 
 
 class IdempotencyKeyReusedError(GqlpluginError):
@@ -175,8 +193,14 @@ class JobFailedError(GqlpluginError):
         self.retry_after = retry_after
 
 
+def is_public(error: BaseException) -> TypeIs[GqlpluginError]:
+    """Whether a client may see the message of an error."""
+    return isinstance(error, GqlpluginError) and not isinstance(error, (DefinitionError, SetupError))
+
+
 def log_internal_error(logger: logging.Logger, error: BaseException, where: str) -> str:
     """Log an unexpected error with its traceback; the ID of the entry, which is all that a client is told."""
     identifier = uuid.uuid4().hex
-    logger.error("Internal error %s in %s", identifier, where, exc_info=error)
+    reason = f": {error}" if isinstance(error, SetupError) else ""
+    logger.error("Internal error %s in %s%s", identifier, where, reason, exc_info=error)
     return identifier

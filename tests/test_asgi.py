@@ -1,13 +1,17 @@
 """An app served by itself, and mounted beside other routes."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 import strawberry
 from fastapi import FastAPI
+from pydantic import SecretStr
+from sqlalchemy import text
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
@@ -17,11 +21,15 @@ from strawberry.fastapi import GraphQLRouter
 
 from gqlplugin.app import define_app
 from gqlplugin.asgi import create_asgi, graphql_routes, lifespan
+from gqlplugin.database import define_database, get_db
 from gqlplugin.errors import DefinitionError
 from gqlplugin.execution import WorkflowExecution
 from gqlplugin.executor import create_executor, function_operation, incoming_webhook_trigger
 from gqlplugin.graphql.extension import WorkflowExtension
+from gqlplugin.identity import User
 from gqlplugin.platform.base import Definitions
+from gqlplugin.platform.embedded import EmbeddedPlatform
+from gqlplugin.resolver import ResolverContext, create_resolver
 from gqlplugin.secret import secret
 from gqlplugin.testing import MemoryPlatform, serve
 from tests.graphql.shop import auth, define_shop, order_processing, place_order, shop_schema
@@ -162,3 +170,63 @@ async def test_incoming_webhooks_are_served_where_there_are_any(
     async with serve(create_asgi(define_shop(), MemoryPlatform())) as client:
         missing = await client.http.post("/webhooks/hook/a-secret-of-this-test")
     assert (missing.status_code, missing.text) == (404, "Not Found")
+
+
+@create_resolver(name="countOrders", operation="query")
+async def count_orders(ctx: ResolverContext[None]) -> int:
+    return len((await get_db("main").execute(text("SELECT 1"))).all())
+
+
+SUB_APP = define_app(
+    "sub-app",
+    workflows=[order_processing],
+    resolvers=[place_order, count_orders],
+    databases=[define_database("main", "sqlite+aiosqlite:///never-opened.sqlite")],
+    auth=auth,
+    executors=[
+        create_executor(
+            "hook",
+            trigger=incoming_webhook_trigger(path_secrets=[SecretStr("a-path-secret-of-this-test")]),
+            operation=function_operation(lambda args: None),
+        )
+    ],
+)
+
+
+@pytest.mark.parametrize("outer", [FastAPI, Starlette])
+@pytest.mark.parametrize(
+    "query",
+    [
+        PLACE,
+        '{ workflowRun(id: "01900000-0000-7000-8000-000000000000") { id } }',
+        "{ workflowRuns { edges { node { id } } } }",
+        "{ countOrders }",
+    ],
+)
+async def test_an_app_whose_lifespan_has_not_run_says_so_in_the_log(
+    outer: type[Starlette], query: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A mounted app's lifespan is never run: its clients get an internal error, and the log what to write."""
+    platform = EmbeddedPlatform(tmp_path / "runs.sqlite")
+    api = outer()
+    api.mount("/api", create_asgi(SUB_APP, platform, authenticate=lambda request: User("alice", "user")))
+    async with serve(api, path="/api/graphql") as client:
+        result = await client.execute(query)
+    (error,) = result.errors
+    assert (error["message"], result.codes) == ("Internal error", ["INTERNAL"])
+    assert str(tmp_path) not in repr(result)
+    (line,) = [one for one in caplog.records if one.levelno >= logging.ERROR]
+    assert error["extensions"]["id"] in line.getMessage()
+    assert "lifespan=lifespan(app, platform)" in line.getMessage()
+
+
+async def test_a_webhook_of_an_app_whose_lifespan_has_not_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The sender gets an internal error, and the log what to write."""
+    api = FastAPI()
+    api.mount("/api", create_asgi(SUB_APP, EmbeddedPlatform(tmp_path / "runs.sqlite")))
+    async with serve(api) as client:
+        answer = await client.http.post("/api/webhooks/hook/a-path-secret-of-this-test")
+    assert answer.status_code == 500
+    assert "runs.sqlite" not in answer.text
+    (line,) = [one for one in caplog.records if one.levelno >= logging.ERROR]
+    assert "lifespan=lifespan(app, platform)" in line.getMessage()

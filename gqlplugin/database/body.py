@@ -7,7 +7,7 @@ import asyncio
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gqlplugin.database.definition import Database
-from gqlplugin.errors import FailedPreconditionError
+from gqlplugin.errors import SetupError
 from gqlplugin.platform.base import Definitions, current_job, find_binding
 from gqlplugin.scope import current_scope
 from gqlplugin.tasks import begin, result_of
@@ -47,18 +47,18 @@ def get_db(name: str) -> AsyncSession:
         name: As in `define_database`.
 
     Raises:
-        FailedPreconditionError: No resolver or job is running here, it is a plain function, or the app has no such
+        SetupError: No resolver or job is running here, it is a plain function, or the app has no such
             database or is not running.
     """
     scope = current_scope()
     if scope is None:
-        raise FailedPreconditionError(
+        raise SetupError(
             f"get_db({name!r}) works in resolvers and jobs; elsewhere use `async with database.session() as session:`."
         )
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        raise FailedPreconditionError(
+        raise SetupError(
             f"get_db({name!r}) is called by a plain function, which can't await queries: write it as `async def`."
         ) from None
     database = _find(name)
@@ -70,7 +70,7 @@ def _find(name: str) -> Database:
     database = definitions.databases.get(name)
     if not isinstance(database, Database):
         known = ", ".join(map(repr, definitions.databases)) or "none"
-        raise FailedPreconditionError(
+        raise SetupError(
             f"App {definitions.name!r} has no database {name!r}, its databases are: {known}. "
             "Add it to define_app(databases=[...])."
         )
@@ -82,5 +82,5 @@ def _definitions() -> Definitions:
         return job.definitions
     binding = find_binding()
     if binding is None or binding.definitions is None:
-        raise FailedPreconditionError("get_db finds no app: mount the resolvers with create_asgi(app, platform).")
+        raise SetupError("get_db finds no app: mount the resolvers with create_asgi(app, platform).")
     return binding.definitions

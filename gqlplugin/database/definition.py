@@ -20,7 +20,7 @@ from gqlplugin.database.events import Subscription, listening
 from gqlplugin.database.location import Location, location_of_engine, location_of_url
 from gqlplugin.database.relay import Relay
 from gqlplugin.database.sharing import Shared
-from gqlplugin.errors import DefinitionError, FailedPreconditionError
+from gqlplugin.errors import HOW_TO_RUN, DefinitionError, FailedPreconditionError, SetupError
 from gqlplugin.platform.base import Definitions, Platform
 from gqlplugin.source import Source, caller_source
 
@@ -68,7 +68,7 @@ class Database:
         What it holds stays readable after a commit (`expire_on_commit=False`).
 
         Raises:
-            FailedPreconditionError: The database is not open.
+            SetupError: The database is not open.
         """
         return AsyncSession(self._engine(), expire_on_commit=False, close_resets_only=False)
 
@@ -153,9 +153,9 @@ class Database:
         shared = self._by_loop.get(asyncio.get_running_loop())
         engine = None if shared is None else shared.find(_ENGINE)
         if not isinstance(engine, AsyncEngine):
-            raise FailedPreconditionError(
-                f"Database {self.name!r} is not open: it is while its app runs, in the event loop it runs in. Serve "
-                "the app with create_asgi(app, platform), or enter `async with platform, platform.execute(app):`."
+            raise SetupError(
+                f"Database {self.name!r} is not open: it is while its app runs, in the event loop it runs in. "
+                f"{HOW_TO_RUN}"
             )
         return engine
 

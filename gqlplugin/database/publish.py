@@ -12,7 +12,7 @@ from sqlalchemy.orm import InstanceState, Mapper, Session
 from gqlplugin.database.changes import Change, Values, complete
 from gqlplugin.database.events import RecordEvent, is_open, targets, write
 from gqlplugin.database.values import codec_of
-from gqlplugin.errors import FailedPreconditionError, InvalidInputError
+from gqlplugin.errors import InvalidInputError, SetupError
 
 _Told = tuple[RecordEvent, Change, Values | None]
 
@@ -93,7 +93,7 @@ def _told(session: Session, name: RecordEvent, old: object | None, new: object |
     mapper = state.mapper
     connection = session.connection(bind_arguments={"mapper": mapper})
     if not is_open(connection):
-        raise FailedPreconditionError(
+        raise SetupError(
             "publish() is called on a database of no app that runs here, so nothing would fire: put the database in "
             "define_app(databases=[...]), and run the app, by `async with platform, platform.execute(app):`."
         )

@@ -14,11 +14,11 @@ from strawberry.permission import BasePermission
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 
 from gqlplugin.errors import (
-    DefinitionError,
     GqlpluginError,
     InvalidInputError,
     PlatformNotBoundError,
     PlatformUnavailableError,
+    is_public,
     log_internal_error,
 )
 from gqlplugin.graphql.disclosure import without_suggestions
@@ -67,7 +67,7 @@ def extensions_of(error: GqlpluginError) -> dict[str, Any]:
 
 def _public(error: GraphQLError, executed: bool, hides_schema: bool) -> Iterator[GraphQLError]:
     original = error.original_error
-    if isinstance(original, GqlpluginError) and not isinstance(original, DefinitionError):
+    if original is not None and is_public(original):
         yield from _of_ours(error, original)
     elif error.path is None:
         yield _of_request(error, executed, hides_schema)

@@ -18,7 +18,7 @@ from strawberry.http import GraphQLHTTPResponse, GraphQLRequestData
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types.execution import PreExecutionError
 
-from gqlplugin.errors import GqlpluginError, UnauthenticatedError
+from gqlplugin.errors import GqlpluginError, UnauthenticatedError, is_public
 from gqlplugin.graphql.errors import INTERNAL, extensions_of, internal_error
 
 JSON = "application/json"
@@ -175,7 +175,7 @@ def _as_refused(error: Exception) -> RefusedRequestError:  # noqa: PLR0911 - one
             return error
         case UnauthenticatedError():
             return RefusedRequestError(401, extensions_of(error), error.message, {"www-authenticate": "Bearer"})
-        case GqlpluginError():
+        case GqlpluginError() if is_public(error):
             return RefusedRequestError(_STATUS.get(error.code, 400), extensions_of(error), error.message)
         case HTTPException(__cause__=InvalidOperationTypeError()) if error.reason.endswith("GET"):
             return method_not_allowed(f"{error.reason}: use POST.", ["POST"])

@@ -23,7 +23,7 @@ from strawberry.types.unset import UnsetType
 from gqlplugin.app import App
 from gqlplugin.authentication.callers import Callers, Verifier
 from gqlplugin.authentication.request import Authenticate, Authenticated, AuthRequest
-from gqlplugin.errors import GqlpluginError, UnauthenticatedError
+from gqlplugin.errors import GqlpluginError, UnauthenticatedError, is_public
 from gqlplugin.graphql.disclosure import HIDES_SCHEMA_KEY
 from gqlplugin.graphql.errors import internal_error
 from gqlplugin.graphql.expiry import expire_at, may_expire, send_response
@@ -131,11 +131,12 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
         try:
             async with may_expire(websocket):
                 await self.run(websocket)
-        except GqlpluginError as error:
-            await _close(websocket, _close_code(error), error.message)
         except Exception as error:
-            internal_error(error, "a WebSocket")
-            await _close(websocket, 4500, "Internal error")
+            if is_public(error):
+                await _close(websocket, _close_code(error), error.message)
+            else:
+                internal_error(error, "a WebSocket")
+                await _close(websocket, 4500, "Internal error")
 
     def is_websocket_origin_allowed(self, request: WebSocket, origin: str) -> bool:
         """Whether a page of another origin may open a WebSocket."""

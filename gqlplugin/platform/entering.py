@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Generic, TypeVar
 
-from gqlplugin.errors import FailedPreconditionError
+from gqlplugin.errors import HOW_TO_RUN, SetupError
 from gqlplugin.platform.base import Binding, Platform, bind
 
 S = TypeVar("S")
@@ -17,7 +17,7 @@ class Entering(Generic[S]):
     """Lets a platform be entered within itself, as a test around a served app does. Each entry binds it.
 
     Args:
-        platform: The platform, which is told of in errors.
+        platform: The platform; errors name its class alone, and so no path or address of the server.
         open: Opens what it works with.
 
     Attributes:
@@ -48,10 +48,10 @@ class Entering(Generic[S]):
         """What is open.
 
         Raises:
-            FailedPreconditionError: The platform is not entered.
+            SetupError: The platform is not entered.
         """
         if self.resource is None:
-            raise FailedPreconditionError(f"{self._platform!r} is not open: use it inside `async with platform:`.")
+            raise SetupError(f"The {type(self._platform).__name__} is not open. {HOW_TO_RUN}")
         return self.resource
 
     def _forget(self) -> None:

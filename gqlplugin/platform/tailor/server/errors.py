@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
-from uuid import uuid4
 
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
@@ -23,6 +22,7 @@ from gqlplugin.errors import (
     PlatformUnavailableError,
     UnauthenticatedError,
     UnsupportedError,
+    log_internal_error,
 )
 
 REQ = TypeVar("REQ")
@@ -71,9 +71,7 @@ def error_response(status: int, code: Code, message: str, *, headers: Mapping[st
 def _public(error: Exception, method: str) -> ConnectError:
     code = _CONNECT_CODES.get(error.code) if isinstance(error, GqlpluginError) else None
     if code is None or not isinstance(error, GqlpluginError):
-        identifier = uuid4().hex
-        _logger.error("Internal error %s in %s", identifier, method, exc_info=error)
-        return ConnectError(Code.INTERNAL, f"Internal error {identifier}.")
+        return ConnectError(Code.INTERNAL, f"Internal error {log_internal_error(_logger, error, method)}.")
     if isinstance(error, PlatformUnavailableError | OutcomeUnknownError):
         _logger.warning("%s in %s", error.code, method, exc_info=error)
     return ConnectError(code, _message(error))
