@@ -16,6 +16,7 @@ from gqlplugin.codec import JsonCodec, encode
 from gqlplugin.errors import DefinitionError, FailedPreconditionError
 from gqlplugin.execution import PendingWait, WaitFilter
 from gqlplugin.platform.base import Platform, current_binding, current_job
+from gqlplugin.scope import commit_open
 from gqlplugin.source import Source, caller_source
 
 P = TypeVar("P")
@@ -73,7 +74,8 @@ class WaitPoint(Generic[P, R]):
     async def resolve(self, run_id: str, result: R | Callable[[P], R | Awaitable[R]]) -> None:
         """Answer a run that waits here; it goes on with the answer. Of several answers at once, one is taken.
 
-        In a job this is done once: a replay leaves it out.
+        In a job this is done once: a replay leaves it out. In a resolver what was done in its session (`get_db`) is
+        committed first, so that the run finds it.
 
         Args:
             run_id: The run.
@@ -88,6 +90,7 @@ class WaitPoint(Generic[P, R]):
         answer = partial(self._answer, current_binding().platform, run_id, result)
         runtime = current_job.get()
         if runtime is None:
+            await commit_open()
             await answer()
         else:
             await runtime.once(f"resolve:{self.name}", json.dumps(run_id), answer)

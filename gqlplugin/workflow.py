@@ -25,6 +25,7 @@ from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.job import WorkflowJob
 from gqlplugin.platform.base import Binding, Definitions, RunnableWorkflow, current_binding, current_job
 from gqlplugin.platform.ids import uuid7
+from gqlplugin.scope import Scope, commit_open, current_scope
 from gqlplugin.source import Source, caller_source
 from gqlplugin.telemetry import starting
 
@@ -116,6 +117,12 @@ class Workflow(Generic[I, O]):
 
         In a job the start is durable: a replay answers with the recorded ID and starts nothing.
 
+        In a resolver that has used its session (`get_db`), the run starts when the resolver has succeeded and its
+        session is committed, so that the run finds what the resolver wrote. If the resolver fails, it never starts. The
+        ID is there at once; until then the platform answers `NotFoundError` for it. Where the ID can't be known before
+        the start (with an idempotency key, be it the client's, in `graphql_operation`, and on the Tailor Platform
+        itself), what the resolver did so far is committed first, and stays if the resolver fails later.
+
         With a `session` the start is part of its transaction: when that commits, the run starts, and otherwise it never
         does. The ID is there at once, and the run a moment after the commit: until then the platform answers
         `NotFoundError` for it.
@@ -147,7 +154,8 @@ class Workflow(Generic[I, O]):
     async def trigger_many(self, args: Iterable[I], *, auth_invoker: AuthInvoker | str | None = None) -> list[str]:
         """Start one run per argument, all of them or none, and return their IDs in the same order.
 
-        It is one transaction: after an error nothing was started. In a job it is durable, as `trigger` is.
+        It is one transaction: after an error nothing was started. In a job it is durable, as `trigger` is. In a
+        resolver what was done in its session (`get_db`) is committed first.
 
         Args:
             args: What the main job takes, at most 1000 times.
@@ -207,14 +215,36 @@ async def _start(
         workflow.check_permission(runtime.execution.caller, invoker)
         return await runtime.start_workflow(workflow.name, arg, invoker=invoker, idempotency_key=idempotency_key)
     binding = current_binding()
+    keyed = keyed_field.get() if idempotency_key is None else None
+    scope = current_scope()
+    waits = scope is not None and scope.is_open and idempotency_key is None and keyed is None
+    if scope is not None and waits and await binding.platform.takes_run_ids():
+        return _start_after_commit(scope, binding, workflow, arg, auth_invoker)
     with starting(workflow.name) as start:
         invoker = _allowed(workflow, binding, auth_invoker)
-        keyed = keyed_field.get() if idempotency_key is None else None
+        await commit_open()
         with nullcontext(idempotency_key) if keyed is None else keyed.start() as key:
             run_id = await binding.platform.start_workflow(
                 workflow.name, arg, caller=binding.user, invoker=invoker, idempotency_key=key
             )
         start.began(run_id)
+    return run_id
+
+
+def _start_after_commit(
+    scope: Scope, binding: Binding, workflow: RunnableWorkflow, arg: str, auth_invoker: AuthInvoker | str | None
+) -> str:
+    """The ID of a run that starts when the resolver's sessions are committed: it must find what they wrote."""
+    invoker, run_id = _allowed(workflow, binding, auth_invoker), uuid7()
+
+    async def start() -> None:
+        with starting(workflow.name) as begun:
+            await binding.platform.start_workflow(
+                workflow.name, arg, caller=binding.user, invoker=invoker, run_id=run_id
+            )
+            begun.began(run_id)
+
+    scope.defer(start)
     return run_id
 
 
@@ -229,6 +259,7 @@ async def _start_all(workflow: RunnableWorkflow, args: list[str], auth_invoker: 
     with starting(workflow.name) as start:
         invoker = _allowed(workflow, binding, auth_invoker)
         refuse_client_key(f"trigger_many of workflow {workflow.name!r}")
+        await commit_open()
         run_ids = await binding.platform.start_workflows(workflow.name, args, caller=binding.user, invoker=invoker)
         start.began(*run_ids)
     return run_ids

@@ -27,6 +27,10 @@ class Held:
         self.events = events
         self._fails = fails
 
+    @property
+    def is_open(self) -> bool:
+        return True
+
     async def commit(self) -> None:
         self.events.append("commit")
         if self._fails == "commit":

@@ -19,6 +19,10 @@ class _BodySession:
     def __init__(self, database: Database) -> None:
         self.session = database.session()
 
+    @property
+    def is_open(self) -> bool:
+        return self.session.in_transaction()
+
     async def commit(self) -> None:
         await self.session.commit()
 
@@ -36,10 +40,15 @@ def get_db(name: str) -> AsyncSession:
     await notify.trigger(order_id)  # the status is committed before the job starts
     ```
 
-    What a body did is committed when it triggers something durable (a job, or a workflow in a job), and when it
+    In a job, what the body did is committed when it triggers something durable (a job or a workflow), and when it
     succeeds; it is rolled back when it fails. So a job whose body runs again after a crash finds what it had committed
-    up to its last trigger. Nothing needs to be committed by hand; `begin()` around a trigger does not work. Objects
-    stay readable after a commit (`expire_on_commit=False`).
+    up to its last trigger.
+
+    In a resolver, what the body did is committed when it succeeds, and rolled back when it fails. A workflow that it
+    triggers meanwhile starts after the commit, and not at all after a rollback; see `Workflow.trigger`.
+
+    Nothing needs to be committed by hand; `begin()` around a trigger in a job does not work. Objects stay readable
+    after a commit (`expire_on_commit=False`).
 
     A session serves one task at a time: under `asyncio.gather`, give each its own, by `async with database.session()`.
 

@@ -131,6 +131,10 @@ class _StartsOnce:
             name, arg, caller=caller, invoker=invoker, idempotency_key=idempotency_key, run_id=run_id
         )
 
+    async def takes_run_ids(self) -> bool:
+        """No: an ID that a resolver chooses is another one in the next try, which would start the run once more."""
+        return False
+
     def _key(self, name: str, arg: str, invoker: AuthInvoker | None) -> str:
         said = [name, arg, invoker and [invoker.namespace, invoker.machine_user_name]]
         digest = sha256(json.dumps(said).encode()).hexdigest()

@@ -191,6 +191,10 @@ class Platform(Protocol):
         """
         ...
 
+    async def takes_run_ids(self) -> bool:
+        """Whether `start_workflow` takes a `run_id`, so that a run's ID can be known before it starts."""
+        ...
+
     async def start_workflows(
         self, name: str, args: Sequence[str], *, caller: User, invoker: AuthInvoker | None = None
     ) -> list[str]:

@@ -1,7 +1,7 @@
 """Tests of the sessions that jobs and resolvers get."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -21,13 +21,16 @@ from gqlplugin import (
     create_workflow,
     create_workflow_job,
     define_app,
+    define_wait_point,
+    trigger_workflow,
 )
 from gqlplugin.database import Database, define_database, get_db
 from gqlplugin.database.body import _BodySession
-from gqlplugin.errors import FailedPreconditionError, JobFailedError
+from gqlplugin.errors import FailedPreconditionError, JobFailedError, NotFoundError
+from gqlplugin.execution import ExecutionFilter
 from gqlplugin.identity import User
 from gqlplugin.platform.base import Platform
-from gqlplugin.testing import MemoryPlatform, serve
+from gqlplugin.testing import GraphQLClient, MemoryPlatform, serve
 from tests.abandoned import Failing, nothing_reported
 from tests.database.models import Base, Order
 
@@ -294,3 +297,156 @@ async def test_outside_of_bodies_there_is_no_session_to_get(database: Database) 
     async with running(database):
         with pytest.raises(FailedPreconditionError, match=r"use `async with database.session\(\) as session:`"):
             get_db("main")
+
+
+@create_workflow_job(name="read-state")
+async def read_state(order_id: int) -> str:
+    order = await get_db("main").get(Order, order_id)
+    return "no such order" if order is None else order.state
+
+
+@create_workflow_job(name="ask")
+async def ask() -> str:
+    order_id = await question.wait(None)
+    return await read_state.trigger(order_id)
+
+
+question = define_wait_point("question", payload=type(None), result=int)
+reading = create_workflow(name="read-state", main_job=read_state)
+asking = create_workflow(name="ask", main_job=ask)
+Body = Callable[[], Awaitable[list[str]]]
+
+
+class WithoutIds(MemoryPlatform):
+    """Gives runs IDs of its own alone, as the Tailor Platform does."""
+
+    async def takes_run_ids(self) -> bool:
+        return False
+
+    async def start_workflow(self, name: str, arg: str, **options: Any) -> str:
+        assert options.get("run_id") is None
+        return await super().start_workflow(name, arg, **options)
+
+
+@pytest.fixture
+def roomy(database_url: str) -> Database:
+    """With a connection for each run and resolver, so that none waits for another one's commit by chance."""
+    return define_database("main", database_url)
+
+
+@asynccontextmanager
+async def serving(database: Database, platform: Platform, body: Body) -> AsyncIterator[GraphQLClient]:
+    """An app whose mutation `do` adds an order, and then runs a body that returns IDs of runs."""
+
+    async def do(ctx: ResolverContext[None]) -> list[str]:
+        get_db("main").add(Order(id=7, state="placed"))
+        await get_db("main").flush()
+        return await body()
+
+    resolver = create_resolver(name="do", operation="mutation", output=list[str], body=do)
+    app = define_app("shop", databases=[database], workflows=[reading, asking], resolvers=[resolver])
+    async with running(database), serve(create_asgi(app, platform)) as client:
+        yield client
+
+
+async def settle() -> None:
+    """Give a run that has started by mistake the time to read."""
+    for _ in range(200):
+        await asyncio.sleep(0)
+
+
+async def test_a_run_waits_for_the_commit_of_its_resolver(roomy: Database) -> None:
+    """It finds what the resolver wrote before and after the trigger, however long the resolver goes on."""
+    platform = MemoryPlatform()
+
+    async def body() -> list[str]:
+        run_id = await reading.trigger(7)
+        await settle()
+        with pytest.raises(NotFoundError):
+            await platform.get_execution(run_id)
+        (await get_db("main").get_one(Order, 7)).state = "paid"
+        return [run_id]
+
+    async with serving(roomy, platform, body) as client:
+        (run_id,) = (await client.run("mutation { do }"))["do"]
+        assert (await ended(platform, run_id)).output == '"paid"'
+
+
+@pytest.mark.parametrize("triggers", [1, 3])
+async def test_a_resolver_that_fails_starts_nothing(roomy: Database, triggers: int) -> None:
+    """What it wrote is rolled back, and the runs that it triggered never start."""
+    platform = MemoryPlatform()
+
+    async def body() -> list[str]:
+        for _ in range(triggers):
+            await reading.trigger(7)
+        raise RuntimeError("No.")
+
+    async with serving(roomy, platform, body) as client:
+        assert (await client.execute("mutation { do }")).codes == ["INTERNAL"]
+        await settle()
+        assert (await platform.list_executions(ExecutionFilter(), first=10)).executions == []
+        assert await ids(roomy) == []
+
+
+async def with_a_key() -> list[str]:
+    return list(await asyncio.gather(*(reading.trigger(7, idempotency_key=f"key-{n}") for n in range(3))))
+
+
+async def many() -> list[str]:
+    return await reading.trigger_many([7, 7])
+
+
+async def several() -> list[str]:
+    return [await reading.trigger(7), *await asyncio.gather(reading.trigger(7), trigger_workflow("read-state", 7))]
+
+
+@pytest.mark.parametrize("body", [with_a_key, many, several])
+@pytest.mark.parametrize("platform", [MemoryPlatform(), WithoutIds()], ids=["memory", "without-ids"])
+@pytest.mark.parametrize("headers", [{}, {"idempotency-key": "7d3a8d0e-40f2-4d0f-8f04-1b1b7a4f7d0a"}])
+async def test_whatever_a_resolver_starts_finds_what_it_wrote(
+    roomy: Database, platform: Platform, body: Body, headers: dict[str, str]
+) -> None:
+    """Also where the run's ID can't be known before the start: the session is committed first."""
+
+    async def slow() -> list[str]:
+        run_ids = await body()
+        await asyncio.gather(*(ended(platform, one) for one in run_ids), return_exceptions=True)  # if they have started
+        return run_ids
+
+    async with serving(roomy, platform, slow) as client:
+        answer = await client.execute("mutation { do }", headers=headers)
+        if headers and body is many:
+            assert answer.codes == ["UNSUPPORTED"]  # under a client's key, whatever the session
+            return
+        assert {(await ended(platform, one)).output for one in answer.data["do"]} == {'"placed"'}
+
+
+async def test_a_run_that_a_resolver_answers_finds_what_it_wrote(roomy: Database) -> None:
+    """The session is committed before the answer to a wait point."""
+    platform = MemoryPlatform()
+    waiting: list[str] = []
+
+    async def body() -> list[str]:
+        await question.resolve(waiting[0], 7)
+        await ended(platform, waiting[0])
+        return waiting
+
+    async with serving(roomy, platform, body) as client:
+        waiting.append(await platform.start_workflow("ask", "null", caller=User()))
+        async for one in platform.watch(waiting[0]):
+            if one.status is ExecutionStatus.WAITING:
+                break
+        await client.run("mutation { do }")
+        assert (await ended(platform, waiting[0])).output == '"placed"'
+
+
+async def test_a_start_that_is_refused_commits_nothing(database: Database) -> None:
+    """Arguments that don't fit fail the resolver, whose session is rolled back."""
+
+    async def body() -> list[str]:
+        return [await reading.trigger("seven", idempotency_key="a-key")]  # type: ignore[arg-type]  # which is the point
+
+    async with serving(database, MemoryPlatform(), body) as client:
+        assert (await client.execute("mutation { do }")).codes == ["BAD_USER_INPUT"]
+        assert await ids(database) == []

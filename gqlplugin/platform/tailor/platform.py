@@ -143,6 +143,10 @@ class TailorPlatform(Catalog):
             name, arg, caller=caller, invoker=invoker, idempotency_key=idempotency_key, run_id=run_id
         )
 
+    async def takes_run_ids(self) -> bool:
+        """Whether a run's ID can be chosen; see `Platform.takes_run_ids`."""
+        return await self._connected_transport().has_extensions()
+
     async def start_workflows(
         self, name: str, args: Sequence[str], *, caller: User, invoker: AuthInvoker | None = None
     ) -> list[str]:

@@ -152,6 +152,10 @@ class TemporalPlatform:
             name, arg, caller=caller, invoker=invoker, idempotency_key=idempotency_key, run_id=run_id
         )
 
+    async def takes_run_ids(self) -> bool:
+        """Whether a run's ID can be chosen; see `Platform.takes_run_ids`."""
+        return True
+
     async def start_workflows(
         self, name: str, args: Sequence[str], *, caller: User, invoker: AuthInvoker | None = None
     ) -> list[str]:
