@@ -25,7 +25,7 @@ from gqlplugin.graphql.schema import check_operations, create_schema
 from gqlplugin.graphql.view import GraphQLApp
 from gqlplugin.oauth.token_endpoint import TokenEndpoint
 from gqlplugin.platform.base import Platform
-from gqlplugin.webhooks import webhook_routes
+from gqlplugin.webhooks import check_secrets, webhook_routes
 
 if TYPE_CHECKING:
     from gqlplugin.authentication.machine_user_tokens import MachineUserTokens
@@ -141,6 +141,8 @@ def lifespan(
 ) -> Lifespan:
     """A lifespan for Starlette or FastAPI: connects the platform, opens the databases, and runs the app's jobs.
 
+    A secret of an incoming webhook that is missing or too short is logged at ERROR, and the rest of the app runs.
+
     Args:
         app: The definitions.
         platform: Where workflows start.
@@ -152,6 +154,7 @@ def lifespan(
 
     @asynccontextmanager
     async def run(_: object) -> AsyncIterator[None]:
+        check_secrets(app)
         async with platform:
             with nullcontext() if schema is None else bind_schema(app, schema):
                 async with platform.execute(app) if executes else app.running(platform):

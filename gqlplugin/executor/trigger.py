@@ -189,8 +189,8 @@ def incoming_webhook_trigger(
         path_secrets: At least 16 characters each, of those that need no escaping in a URL.
         signing_secrets: Base64, with or without `whsec_` before it; at least 24 bytes.
         delivery_header: The header with the sender's ID of a delivery, such as `x-github-delivery`: a second request
-            with the same one starts nothing. By default `webhook-id`, then `idempotency-key`. For signed requests it is
-            always `webhook-id`, which is signed.
+            with the same one starts nothing. By default `webhook-id` or `svix-id`, then `idempotency-key`. For signed
+            requests it is always `webhook-id` or `svix-id`, which is signed.
         max_body_bytes: Longest body that is read. What is kept of a request holds its body twice, parsed and as text,
             and platforms have a limit of their own: 1 MiB unless they are told another.
 

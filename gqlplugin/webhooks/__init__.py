@@ -1,5 +1,5 @@
 """Incoming webhooks: requests from elsewhere that fire executors (TAILOR.md section 6)."""
 
-from gqlplugin.webhooks.routes import webhook_routes
+from gqlplugin.webhooks.routes import check_secrets, webhook_routes
 
-__all__ = ["webhook_routes"]
+__all__ = ["check_secrets", "webhook_routes"]

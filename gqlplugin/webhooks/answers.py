@@ -10,6 +10,10 @@ from starlette.responses import Response
 
 METHODS = ("DELETE", "GET", "POST", "PUT")
 MAX_PROBLEMS = 10
+MEDIA_TYPES = (
+    "JSON as application/json (or application/*+json, or an object or array as text/plain), or a form as "
+    "application/x-www-form-urlencoded or multipart/form-data"
+)
 
 _MAX_STEP = 64
 _RETRY_AFTER_SECONDS = "10"
@@ -71,6 +75,12 @@ def method_not_allowed() -> RefusedRequestError:
 def bad_request(message: str) -> RefusedRequestError:
     """For what can't be read."""
     return RefusedRequestError(400, "BAD_REQUEST", message)
+
+
+def not_read() -> RefusedRequestError:
+    """For a body that was not read, as its content type is none of those that are."""
+    message = f"The body is not read, and something is wanted: send {MEDIA_TYPES}."
+    return RefusedRequestError(415, "UNSUPPORTED_MEDIA_TYPE", message)
 
 
 def not_utf8() -> RefusedRequestError:

@@ -17,7 +17,8 @@ from gqlplugin.webhooks.answers import bad_request, not_utf8, too_large
 MAX_FIELDS = 1000
 """Fields of a form, and parameters of a query."""
 
-_CREDENTIALS = frozenset(("authorization", "cookie", "proxy-authorization", "webhook-signature"))
+_CREDENTIALS = frozenset(("authorization", "cookie", "proxy-authorization", "svix-signature", "webhook-signature"))
+_FORM, _MULTIPART = _FORMS = "application/x-www-form-urlencoded", "multipart/form-data"
 _MAX_LENGTH_DIGITS = 15  # more is beyond every limit, and more than 4300 can't be read
 
 
@@ -73,19 +74,43 @@ async def read_arguments(method: str, query: bytes, headers: Mapping[str, str], 
     return f'{{"body":{await _json_of(text, headers)},{to_json(rest).decode()[1:]}'
 
 
+def is_read(headers: Mapping[str, str], body: bytes) -> bool:
+    """Whether arguments have what a body holds, and not only its text."""
+    media_type = _media_type(headers)
+    return not body or _is_json(media_type) or media_type in _FORMS or _is_plain_json(media_type, body.decode())
+
+
 async def _json_of(text: str, headers: Mapping[str, str]) -> str:
     """The body as JSON text, by its content type."""
-    content_type = headers.get("content-type", "")
-    media_type = content_type.partition(";")[0].strip().lower()
+    media_type = _media_type(headers)
     if not text:
         return "null"
-    if media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json")):
+    if _is_json(media_type):
         return _checked(text)
-    if media_type == "application/x-www-form-urlencoded":
+    if media_type == _FORM:
         return _fields(_pairs("form", text))
-    if media_type == "multipart/form-data":
-        return _fields(await _parts(content_type, text))
-    return "null"
+    if media_type == _MULTIPART:
+        return _fields(await _parts(headers["content-type"], text))
+    return text if _is_plain_json(media_type, text) else "null"
+
+
+def _media_type(headers: Mapping[str, str]) -> str:
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _is_json(media_type: str) -> bool:
+    return media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))
+
+
+def _is_plain_json(media_type: str, text: str) -> bool:
+    """Whether a plain text is an object or an array in JSON, as Amazon SNS sends it; `42` and `null` stay texts."""
+    if media_type != "text/plain" or text.lstrip()[:1] not in ("{", "["):
+        return False
+    try:
+        from_json(text, allow_inf_nan=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _checked(text: str) -> str:

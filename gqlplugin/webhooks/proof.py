@@ -8,7 +8,6 @@ import hmac
 import logging
 import os
 import re
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
@@ -26,6 +25,7 @@ MIN_SIGNING_BYTES = 24
 _CHECKS = 2  # secrets that a request is checked with at least: as many as there are while one is changed
 
 _ID, _TIMESTAMP, _SIGNATURE = "webhook-id", "webhook-timestamp", "webhook-signature"
+_SVIX = "svix-"  # Svix, whose scheme became Standard Webhooks, sends the same headers under its own name
 # The signature is over `id.timestamp.body`: with a full stop in the first two, other parts could be made of the same
 # text. The library takes any number for a timestamp, and signs its integer part.
 _WELL_FORMED_ID = re.compile(r"[^.]+")
@@ -33,6 +33,13 @@ _WELL_FORMED_TIMESTAMP = re.compile(r"[0-9]{1,12}")
 
 _logger = logging.getLogger("gqlplugin.webhooks")
 K = TypeVar("K")
+
+
+def secret_problems(trigger: IncomingWebhookTrigger) -> list[str]:
+    """What is wrong with the secrets of a trigger, without the secrets."""
+    _, by_path = _usable(trigger.path_secrets, _read_path_secret)
+    _, signing = _usable(trigger.signing_secrets, _read_signing_secret)
+    return by_path + signing
 
 
 def check_path_secret(name: str, trigger: IncomingWebhookTrigger | None, given: str) -> None:
@@ -53,10 +60,8 @@ def check_path_secret(name: str, trigger: IncomingWebhookTrigger | None, given: 
         raise refusal(name, trigger, "its path does not end in a secret of this executor")
 
 
-def check_signature(
-    name: str, trigger: IncomingWebhookTrigger | None, headers: Mapping[str, str], body: bytes
-) -> tuple[str, int]:
-    """Refuse a request that is not signed with a secret of the trigger; the ID and the time that were signed.
+def check_signature(name: str, trigger: IncomingWebhookTrigger | None, headers: Mapping[str, str], body: bytes) -> str:
+    """Refuse a request that is not signed with a secret of the trigger; the ID that was signed.
 
     Args:
         name: The executor's.
@@ -67,7 +72,9 @@ def check_signature(
     Raises:
         RefusedRequestError: It is refused, or the secrets can't be used.
     """
-    signed = {header: headers.get(header, "") for header in (_ID, _TIMESTAMP, _SIGNATURE)}
+    given = (_ID, _TIMESTAMP, _SIGNATURE)
+    prefix = "webhook-" if any(header in headers for header in given) else _SVIX
+    signed = {header: headers.get(header.replace("webhook-", prefix), "") for header in given}
     try:
         text = body.decode()
     except UnicodeDecodeError:
@@ -79,44 +86,7 @@ def check_signature(
         name, secrets, _read_signing_secret, _NO_SIGNING_SECRET, lambda key: _has_signed(key, text, signed)
     ):
         raise refusal(name, trigger, f"its {_SIGNATURE} is wrong, or its {_TIMESTAMP} not of these minutes")
-    return signed[_ID], int(signed[_TIMESTAMP])
-
-
-class AcceptedDeliveries:
-    """The signed requests that were accepted lately, each as it was sent: nobody may send the very same again.
-
-    For good order alone: what keeps a delivery from starting a second run is its ID, which the platform remembers. As
-    long as this remembers one its timestamp is good; of more than `max_kept` it forgets the oldest.
-
-    Args:
-        max_kept: How many are remembered.
-        clock: Tells seconds.
-    """
-
-    SECONDS = 600.0
-
-    def __init__(self, *, max_kept: int = 16_384, clock: Callable[[], float] = time.monotonic) -> None:
-        self._max_kept = max_kept
-        self._clock = clock
-        self._accepted: dict[bytes, float] = {}
-
-    def __contains__(self, delivery: tuple[str, str, int]) -> bool:
-        """Whether this executor, ID and timestamp were accepted."""
-        accepted_at = self._accepted.get(_digest(repr(delivery)))
-        return accepted_at is not None and self._clock() - accepted_at < self.SECONDS
-
-    def __len__(self) -> int:
-        return len(self._accepted)
-
-    def add(self, delivery: tuple[str, str, int]) -> None:
-        """Remember an executor, ID and timestamp."""
-        now = self._clock()
-        self._accepted[_digest(repr(delivery))] = now
-        while len(self._accepted) > self._max_kept or now - self._accepted[self._oldest()] >= self.SECONDS:
-            del self._accepted[self._oldest()]
-
-    def _oldest(self) -> bytes:
-        return next(iter(self._accepted))
+    return signed[_ID]
 
 
 def refusal(name: str, trigger: IncomingWebhookTrigger | None, reason: str) -> RefusedRequestError:
@@ -129,21 +99,29 @@ def refusal(name: str, trigger: IncomingWebhookTrigger | None, reason: str) -> R
 def _is_proved(
     name: str, secrets: Sequence[Secret], read: Callable[[str], K], dummy: K, fits: Callable[[K], bool]
 ) -> bool:
-    usable: list[K] = []
-    for secret in secrets:
-        try:
-            usable.append(read(reveal(secret)))
-        except FailedPreconditionError as error:
-            _logger.error("Executor %r can't check with one of its secrets who sent a request: %s", name, error)
-        except _UnusableSecretError as error:
-            shown = secret.name if isinstance(secret, SecretRef) else "a SecretStr"
-            _logger.error("Executor %r can't check who sent a request: its secret %s %s", name, shown, error)
+    usable, problems = _usable(secrets, read)
+    for problem in problems:
+        _logger.error("Executor %r can't check with one of its secrets who sent a request: %s", name, problem)
     # with dummies for those that are not there: the time of a refusal does not tell whether there are any
     dummies = [dummy] * (_CHECKS - len(usable))
     is_proved = any(fits(secret) for secret in (*usable, *dummies))
     if not is_proved and len(usable) < len(secrets):
         raise unavailable()
     return is_proved
+
+
+def _usable(secrets: Sequence[Secret], read: Callable[[str], K]) -> tuple[list[K], list[str]]:
+    """The secrets that can be used, and what is wrong with the others."""
+    usable: list[K] = []
+    problems: list[str] = []
+    for secret in secrets:
+        try:
+            usable.append(read(reveal(secret)))
+        except FailedPreconditionError as error:
+            problems.append(str(error))
+        except _UnusableSecretError as error:
+            problems.append(f"The secret {secret.name if isinstance(secret, SecretRef) else 'SecretStr'} {error}")
+    return usable, problems
 
 
 class _UnusableSecretError(Exception):

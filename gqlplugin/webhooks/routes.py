@@ -33,18 +33,20 @@ from gqlplugin.webhooks.answers import (
     does_not_fit,
     internal,
     method_not_allowed,
+    not_read,
     too_large,
     too_large_to_keep,
     unavailable,
 )
-from gqlplugin.webhooks.body import read_arguments, read_body, read_headers
-from gqlplugin.webhooks.proof import AcceptedDeliveries, check_path_secret, check_signature, refusal
+from gqlplugin.webhooks.body import is_read, read_arguments, read_body, read_headers
+from gqlplugin.webhooks.proof import check_path_secret, check_signature, secret_problems
 
 MAX_KEY_LENGTH = 255
 
 _REDACTED = "redacted"
 
 _logger = logging.getLogger("gqlplugin.webhooks")
+_start_logger = logging.getLogger("gqlplugin.start")
 
 
 def webhook_routes(app: App, platform: Platform, *, path: str = "/webhooks") -> list[BaseRoute]:
@@ -64,7 +66,7 @@ def webhook_routes(app: App, platform: Platform, *, path: str = "/webhooks") -> 
     its place; what traces requests, or logs them as they come in, has the path as it was sent.
 
     A signature does not cover the method, the query, nor other headers than `webhook-id` and `webhook-timestamp`: don't
-    rely on those.
+    rely on those. The headers `svix-id`, `svix-timestamp` and `svix-signature` are taken for those of the same meaning.
 
     Args:
         app: The definitions.
@@ -83,14 +85,12 @@ class _Delivery:
 
     Attributes:
         key: The sender's ID of it, if it has one.
-        signed: What must not come a second time; None where nothing is signed.
     """
 
     executor_name: str
     trigger: IncomingWebhookTrigger
     body: bytes
     key: str | None
-    signed: tuple[str, str, int] | None
 
 
 class WebhookApp:
@@ -104,12 +104,7 @@ class WebhookApp:
     def __init__(self, app: App, platform: Platform) -> None:
         self.app = app
         self.platform = platform
-        self._triggers = {
-            one.name: one.trigger
-            for one in app.executors.values()
-            if not one.disabled and isinstance(one.trigger, IncomingWebhookTrigger)
-        }
-        self._accepted = AcceptedDeliveries()
+        self._triggers = _triggers_of(app)
         # before the proof one limit for all names: where it is would tell which of them there are
         self._max_signed_bytes = max(
             [
@@ -146,10 +141,8 @@ class WebhookApp:
         try:
             delivery.trigger.read(arg)
         except ValidationError as error:
-            raise does_not_fit(error) from None
+            raise (does_not_fit(error) if is_read(headers, delivery.body) else not_read()) from None
         await self._start(delivery, arg)
-        if delivery.signed is not None:
-            self._accepted.add(delivery.signed)
         return accepted()
 
     async def _with_secret(self, name: str, secret: str, headers: dict[str, str], receive: Receive) -> _Delivery:
@@ -157,21 +150,18 @@ class WebhookApp:
         check_path_secret(name, trigger, secret)
         assert trigger is not None  # noqa: S101 - or it would have been refused
         body = await read_body(headers, receive, trigger.max_body_bytes)
-        names = (trigger.delivery_header, "webhook-id", "idempotency-key")
+        names = (trigger.delivery_header, "webhook-id", "svix-id", "idempotency-key")
         key = next((headers[header] for header in names if header is not None and headers.get(header)), None)
-        return _Delivery(name, trigger, body, key, None)
+        return _Delivery(name, trigger, body, key)
 
     async def _signed(self, name: str, headers: dict[str, str], receive: Receive) -> _Delivery:
         trigger = self._triggers.get(name)
         body = await read_body(headers, receive, self._max_signed_bytes)
-        delivery_id, timestamp = check_signature(name, trigger, headers, body)
+        delivery_id = check_signature(name, trigger, headers, body)
         assert trigger is not None  # noqa: S101 - or it would have been refused
-        signed = (name, delivery_id, timestamp)
-        if signed in self._accepted:
-            raise refusal(name, trigger, "it is a copy of one that was accepted")
         if len(body) > trigger.max_body_bytes:
             raise too_large(trigger.max_body_bytes)
-        return _Delivery(name, trigger, body, delivery_id, signed)
+        return _Delivery(name, trigger, body, delivery_id)
 
     async def _start(self, delivery: _Delivery, arg: str) -> None:
         caller, name = executor_user(delivery.executor_name), firing_name(delivery.executor_name)
@@ -182,13 +172,28 @@ class WebhookApp:
             with bind(Binding(self.platform, self.app, caller)), starting(name) as start:
                 start.began(await self.platform.start_workflow(name, arg, caller=caller, idempotency_key=key))
         except IdempotencyKeyReusedError:
-            # sent again, with other headers: what was started for the first one stands
+            # sent again, perhaps with other headers: what was started for the first one stands
             _logger.debug("A delivery to executor %r was known already", delivery.executor_name)
         except InvalidInputError as error:
             raise too_large_to_keep() from error
         except (PlatformUnavailableError, OutcomeUnknownError) as error:
             _logger.warning("%s for a webhook of executor %r", error.code, delivery.executor_name, exc_info=error)
             raise unavailable() from error
+
+
+def check_secrets(app: App) -> None:
+    """Log at the start of an app which secrets of its incoming webhooks can't be used, and why."""
+    for name, trigger in _triggers_of(app).items():
+        for problem in secret_problems(trigger):
+            _start_logger.error("Executor %r can't take the webhooks that need one of its secrets: %s", name, problem)
+
+
+def _triggers_of(app: App) -> dict[str, IncomingWebhookTrigger]:
+    return {
+        one.name: one.trigger
+        for one in app.executors.values()
+        if not one.disabled and isinstance(one.trigger, IncomingWebhookTrigger)
+    }
 
 
 def _take_secret(scope: Scope) -> tuple[str, str | None]:

@@ -46,7 +46,11 @@ def _multipart(*parts: str) -> str:
             _multipart('name="a"\r\n\r\n1', 'name="b"\r\n\r\nä', 'name="a"\r\n\r\n2'),
             {"a": ["1", "2"], "b": "ä"},
         ),
-        ("text/plain", '{"a": 1}', None),
+        ("text/plain", '{"a": 1}', {"a": 1}),
+        ("text/plain; charset=UTF-8", ' [{"Type": "Notification"}]', [{"Type": "Notification"}]),
+        ("text/plain", "{1}", None),
+        ("text/plain", "42", None),
+        ("text/xml", "<a/>", None),
         (None, '{"a": 1}', None),
         (None, "", None),
     ],
@@ -54,7 +58,10 @@ def _multipart(*parts: str) -> str:
 async def test_the_body_is_parsed_by_its_content_type(
     http: httpx.AsyncClient, platform: MemoryPlatform, content_type: str | None, body: str, expected: object
 ) -> None:
-    """JSON and forms are parsed, other bodies are there as text; a field that is repeated is a list."""
+    """JSON and forms are parsed, other bodies are there as text; a field that is repeated is a list.
+
+    So is an object or array that is sent as plain text, as Amazon SNS does.
+    """
     headers = {} if content_type is None else {"content-type": content_type}
     response = await http.put(URL, content=body.encode(), headers=headers)
     assert response.status_code == 204, response.text
@@ -230,3 +237,22 @@ async def test_the_longest_limit_is_that_of_all_names_before_the_proof() -> None
         for path in ("/webhooks/large", "/webhooks/nobody"):
             assert (await client.http.post(path, content=body)).status_code == 404
             assert (await client.http.post(path, content=body + body)).status_code == 413
+
+
+@pytest.mark.parametrize("content_type", ["text/xml", "text/plain", "", "application/octet-stream"])
+async def test_a_body_that_is_not_read_where_one_is_wanted(http: httpx.AsyncClient, content_type: str) -> None:
+    """The sender is told which content types are read."""
+    headers = {"content-type": content_type} if content_type else {}
+    answer = await http.post(f"/webhooks/payment-by-path/{PATH_NEW}", content="order_id=1", headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (415, "UNSUPPORTED_MEDIA_TYPE")
+    assert "application/json" in answer.json()["message"]
+    assert "application/x-www-form-urlencoded" in answer.json()["message"]
+
+
+async def test_json_as_plain_text_fits_a_model(http: httpx.AsyncClient, platform: MemoryPlatform) -> None:
+    """As Amazon SNS sends it; one that doesn't fit is told so."""
+    url, headers = f"/webhooks/payment-by-path/{PATH_NEW}", {"content-type": "text/plain; charset=UTF-8"}
+    body = '{"order_id": "1", "cents": 5}'
+    assert (await http.post(url, content=body, headers=headers)).status_code == 204
+    assert (await arguments(platform, "payment-by-path"))["body"] == {"order_id": "1", "cents": 5}
+    assert (await http.post(url, content='{"order_id": "1"}', headers=headers)).json()["code"] == "BAD_USER_INPUT"

@@ -15,14 +15,16 @@ from gqlplugin.executor import IncomingWebhookTrigger, incoming_webhook_trigger
 from gqlplugin.secret import secret
 from gqlplugin.testing import MemoryPlatform
 from gqlplugin.webhooks.answers import RefusedRequestError
-from gqlplugin.webhooks.proof import AcceptedDeliveries, check_path_secret, check_signature
+from gqlplugin.webhooks.proof import check_path_secret, check_signature
 from tests.webhooks.support import (
     ENVIRONMENT,
     NEW,
     OLD,
     PATH_NEW,
     PATH_OLD,
+    arguments,
     firings,
+    hooks,
     signed,
     signed_json,
 )
@@ -172,40 +174,52 @@ async def test_no_secret_is_in_a_log(http: httpx.AsyncClient, caplog: pytest.Log
     assert not any(value in ours for value in (*ENVIRONMENT.values(), "a-guess-at-it"))
 
 
-async def test_a_copy_of_an_accepted_request_is_refused(http: httpx.AsyncClient, platform: MemoryPlatform) -> None:
-    """The very same ID and timestamp get the one answer; a delivery that was refused may come again."""
-    request = signed_json({"order_id": "o-1"})
-    assert (await http.post("/webhooks/payment", **request)).status_code == 400
-    assert (await http.post("/webhooks/payment", **request)).status_code == 400
-    request = signed_json({"order_id": "o-1", "cents": 1})
-    assert (await http.post("/webhooks/payment", **request)).status_code == 204
-    copied = await http.post("/webhooks/payment", **request)
-    reference = await http.post("/webhooks/never-heard-of")
-    assert (copied.status_code, copied.content, copied.headers) == (404, reference.content, reference.headers)
+async def test_a_copy_of_a_request_is_answered_as_it_was(http: httpx.AsyncClient, platform: MemoryPlatform) -> None:
+    """The very same ID, timestamp and bytes get the same answer again, and start nothing more."""
+    refused = signed_json({"order_id": "o-1"})
+    taken = signed_json({"order_id": "o-1", "cents": 1}, id="msg_2")
+    for _ in range(3):
+        assert (await http.post("/webhooks/payment", **refused)).status_code == 400
+        assert (await http.post("/webhooks/payment", **taken)).status_code == 204
     assert len(await firings(platform, "payment")) == 1
-    # what another executor accepted is nothing to this one
-    assert (await http.post("/webhooks/signed", **request)).status_code == 204
+    # another executor's delivery is another one
+    assert (await http.post("/webhooks/signed", **taken)).status_code == 204
+    assert len(await firings(platform, "signed")) == 1
 
 
-def test_accepted_deliveries_are_remembered_for_ten_minutes_and_within_bounds() -> None:
-    """A timestamp is good for five minutes on both sides of now; more than the bound are forgotten, oldest first."""
-    now = 0.0
-    accepted = AcceptedDeliveries(max_kept=3, clock=lambda: now)
-    accepted.add(("a", "msg_1", 1))
-    now = 599.0
-    assert ("a", "msg_1", 1) in accepted
-    assert ("a", "msg_1", 2) not in accepted
-    assert ("b", "msg_1", 1) not in accepted
-    now = 600.0
-    assert ("a", "msg_1", 1) not in accepted
-    for number in range(10):
-        accepted.add(("a", "msg", number))
-    assert len(accepted) == 3
-    assert ("a", "msg", 7) in accepted
-    assert ("a", "msg", 6) not in accepted
-    now = 1200.0
-    accepted.add(("a", "msg", 11))
-    assert len(accepted) == 1
+async def test_headers_of_svix_are_taken(http: httpx.AsyncClient, platform: MemoryPlatform) -> None:
+    """`svix-id`, `svix-timestamp` and `svix-signature` prove a sender as those of Standard Webhooks do."""
+    svix = {name.replace("webhook-", "svix-"): value for name, value in signed(BODY).items()}
+    for _ in range(2):
+        assert (await http.post("/webhooks/signed", content=BODY, headers=svix)).status_code == 204
+    assert (await http.post("/webhooks/signed", content="{}", headers=svix)).status_code == 404
+    args = await arguments(platform, "signed")
+    assert args["headers"]["svix-id"] == "msg_1"
+    assert "svix-signature" not in args["headers"]
+
+
+async def test_one_set_of_headers_counts(http: httpx.AsyncClient) -> None:
+    """A signature of Svix does not prove an ID of Standard Webhooks."""
+    svix = {name.replace("webhook-", "svix-"): value for name, value in signed(BODY).items()}
+    headers = {**svix, "webhook-id": "another"}
+    assert (await http.post("/webhooks/signed", content=BODY, headers=headers)).status_code == 404
+
+
+async def test_secrets_of_no_use_are_found_when_the_app_starts(caplog: pytest.LogCaptureFixture) -> None:
+    """The log names the executor and the variable of each before any request, and no value; the app serves the rest."""
+    async with hooks(MemoryPlatform()) as client:
+        lines = [one.getMessage() for one in caplog.records if one.levelname == "ERROR"]
+        assert (await client.post("/webhooks/signed", **signed_json(1))).status_code == 204
+    for executor, variable in (
+        ("unset-secret", "SHOP_UNSET"),
+        ("half-set-secret", "SHOP_UNSET"),
+        ("not-base64-secret", "SHOP_NOT_BASE64"),
+        ("short-secret", "SHOP_SHORT"),
+        ("short-path-secret", "SHOP_SHORT"),
+    ):
+        assert [line for line in lines if repr(executor) in line and variable in line], executor
+    assert len(lines) == 5
+    assert not any(value in "".join(lines) for value in ENVIRONMENT.values())
 
 
 @pytest.mark.parametrize("secrets", [["SHOP_SIGNING_NEW"], ["SHOP_SIGNING_NEW", "SHOP_SIGNING_OLD"]])
