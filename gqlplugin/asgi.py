@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from gqlplugin.app import App
 from gqlplugin.authentication.callers import Verifier
 from gqlplugin.authentication.request import Authenticate
-from gqlplugin.errors import DefinitionError
+from gqlplugin.errors import DefinitionError, SetupError
 from gqlplugin.executor.trigger import IncomingWebhookTrigger
 from gqlplugin.graphql.execute import bind_schema
 from gqlplugin.graphql.extension import WorkflowExtension
@@ -23,6 +24,7 @@ from gqlplugin.graphql.origins import cors
 from gqlplugin.graphql.policy import RunPolicy
 from gqlplugin.graphql.schema import check_operations, create_schema
 from gqlplugin.graphql.view import GraphQLApp
+from gqlplugin.oauth.secrets import secret_bytes
 from gqlplugin.oauth.token_endpoint import TokenEndpoint
 from gqlplugin.platform.base import Platform
 from gqlplugin.webhooks import check_secrets, webhook_routes
@@ -41,6 +43,8 @@ __all__ = [
     "token_routes",
     "webhook_routes",
 ]
+
+_logger = logging.getLogger("gqlplugin.start")
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]
 """What Starlette and FastAPI take as `lifespan=`."""
@@ -136,12 +140,23 @@ def _machine_user_tokens(app: App) -> MachineUserTokens | None:
     return MachineUserTokens(app.auth, app.auth.secrets)
 
 
+def _check_secrets(app: App) -> None:
+    """Log which secrets can't be used, before the first request needs one."""
+    check_secrets(app)
+    for name, secret in (app.auth.secrets if app.auth is not None else {}).items():
+        try:
+            secret_bytes(secret, "Its secret")
+        except SetupError as error:
+            _logger.error("Machine user %r gets no tokens: %s", name, error)
+
+
 def lifespan(
     app: App, platform: Platform, *, schema: strawberry.Schema | None = None, execute: bool | None = None
 ) -> Lifespan:
     """A lifespan for Starlette or FastAPI: connects the platform, opens the databases, and runs the app's jobs.
 
-    A secret of an incoming webhook that is missing or too short is logged at ERROR, and the rest of the app runs.
+    A secret of an incoming webhook or of a machine user that is missing or too short is logged at ERROR, and the rest
+    of the app runs.
 
     Args:
         app: The definitions.
@@ -154,7 +169,7 @@ def lifespan(
 
     @asynccontextmanager
     async def run(_: object) -> AsyncIterator[None]:
-        check_secrets(app)
+        _check_secrets(app)
         async with platform:
             with nullcontext() if schema is None else bind_schema(app, schema):
                 async with platform.execute(app) if executes else app.running(platform):

@@ -97,8 +97,6 @@ class SetupError(FailedPreconditionError):
     The message is for those who write and run the server: it is logged, and a client gets an internal error.
     """
 
-    code = "INTERNAL"
-
 
 class IdempotencyKeyReusedError(GqlpluginError):
     """This idempotency key was used for another request: use a new key for other arguments."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import SecretStr
 
-from gqlplugin.errors import DefinitionError, FailedPreconditionError
+from gqlplugin.errors import DefinitionError, SetupError
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +43,12 @@ def reveal(given: Secret) -> str:
     """The value of a secret: for what needs it, never for a log.
 
     Raises:
-        FailedPreconditionError: It is empty, or its variable is not set.
+        SetupError: It is empty, or its variable is not set.
     """
     if isinstance(given, SecretStr):
         if value := given.get_secret_value():
             return value
-        raise FailedPreconditionError("A secret is empty.")
+        raise SetupError("A secret is empty.")
     if found := os.environ.get(given.name):
         return found
-    raise FailedPreconditionError(f"The secret {given.name} is not set: export {given.name}=....")
+    raise SetupError(f"The secret {given.name} is not set: export {given.name}=....")

@@ -6,7 +6,7 @@ import hmac
 
 from pydantic import SecretStr
 
-from gqlplugin.errors import DefinitionError, FailedPreconditionError
+from gqlplugin.errors import DefinitionError, SetupError
 from gqlplugin.secret import Secret, SecretRef, reveal
 
 MIN_BYTES = 32
@@ -29,11 +29,11 @@ def secret_bytes(secret: Secret, what: str, min_bytes: int = MIN_BYTES) -> bytes
     """The value of a secret.
 
     Raises:
-        FailedPreconditionError: Its variable is not set, or too short.
+        SetupError: Its variable is not set, or too short.
     """
     value = reveal(secret).encode()
     if len(value) < min_bytes:
-        raise FailedPreconditionError(f"{what} {_too_short(min_bytes)}")
+        raise SetupError(f"{what} {_too_short(min_bytes)}")
     return value
 
 

@@ -243,3 +243,18 @@ def test_definitions_are_checked() -> None:
     with pytest.raises(DefinitionError, match=r"secret of 'clerk' .* has less than 32 bytes") as short:
         define_auth("shop-auth", Literal["clerk"], secrets={"clerk": SecretStr("short-secret")})
     assert "short-secret" not in str(short.value)
+
+
+@pytest.mark.parametrize("value", [None, "too-short"])
+async def test_a_secret_of_no_use_is_found_when_the_app_starts(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, value: str | None
+) -> None:
+    """The log names the machine user before it asks for a token, and not the secret; the app serves the rest."""
+    monkeypatch.delenv("GQLPLUGIN_TEST_MANAGER", raising=False)
+    if value is not None:
+        monkeypatch.setenv("GQLPLUGIN_TEST_MANAGER", value)
+    async with serve(create_asgi(shop(), MemoryPlatform())) as client:
+        (line,) = [one.getMessage() for one in caplog.records if one.levelno >= logging.ERROR]
+        await token_of(client, "clerk", CLERK_SECRET)
+    assert "'manager'" in line
+    assert "too-short" not in line

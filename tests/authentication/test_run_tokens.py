@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from strawberry.extensions import DisableValidation, SchemaExtension, ValidationCache
 from strawberry.schema.config import StrawberryConfig
 
+from gqlplugin.app import define_app
 from gqlplugin.asgi import create_asgi
 from gqlplugin.authentication.run_tokens import RunTokens
 from gqlplugin.errors import DefinitionError, FailedPreconditionError, UnauthenticatedError
@@ -20,6 +21,7 @@ from gqlplugin.execution import ExecutionFilter
 from gqlplugin.graphql.extension import WorkflowExtension
 from gqlplugin.graphql.schema import create_schema
 from gqlplugin.identity import RunGrant, User
+from gqlplugin.resolver import ResolverContext, create_resolver
 from gqlplugin.secret import secret
 from gqlplugin.testing import GraphQLClient, GraphQLResult, MemoryPlatform, serve
 from tests.authentication.support import SECRET, forged
@@ -252,3 +254,21 @@ def test_weak_secrets_and_lifetimes_are_refused() -> None:
     with pytest.raises(DefinitionError, match="at least one second"):
         RunTokens(SECRET, lifetime=timedelta(0))
     assert SECRET not in f"{RunTokens(SECRET)!r} {vars(RunTokens(SECRET))!r}"
+
+
+async def test_a_secret_that_is_not_set_is_not_told_to_clients(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A resolver that can't issue a token is an internal error, and the log names the variable."""
+    monkeypatch.delenv("GQLPLUGIN_TEST_RUN_TOKENS", raising=False)
+    tokens = RunTokens(secret("GQLPLUGIN_TEST_RUN_TOKENS"))
+
+    @create_resolver(name="issue", operation="mutation")
+    async def issue(ctx: ResolverContext[None]) -> str:
+        return tokens.issue("a-run")
+
+    async with serve(create_asgi(define_app("shop", resolvers=[issue]), MemoryPlatform())) as client:
+        answer = await client.execute("mutation { issue }")
+    assert answer.codes == ["INTERNAL"]
+    assert "GQLPLUGIN_TEST_RUN_TOKENS" not in repr(answer)
+    assert "GQLPLUGIN_TEST_RUN_TOKENS" in caplog.text

@@ -22,6 +22,7 @@ from gqlplugin.errors import (
     PlatformUnavailableError,
     UnauthenticatedError,
     UnsupportedError,
+    is_public,
     log_internal_error,
 )
 
@@ -69,8 +70,8 @@ def error_response(status: int, code: Code, message: str, *, headers: Mapping[st
 
 
 def _public(error: Exception, method: str) -> ConnectError:
-    code = _CONNECT_CODES.get(error.code) if isinstance(error, GqlpluginError) else None
-    if code is None or not isinstance(error, GqlpluginError):
+    code = _CONNECT_CODES.get(error.code) if is_public(error) else None
+    if code is None or not is_public(error):
         return ConnectError(Code.INTERNAL, f"Internal error {log_internal_error(_logger, error, method)}.")
     if isinstance(error, PlatformUnavailableError | OutcomeUnknownError):
         _logger.warning("%s in %s", error.code, method, exc_info=error)
