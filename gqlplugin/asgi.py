@@ -23,7 +23,7 @@ from gqlplugin.graphql.limits import Limits
 from gqlplugin.graphql.origins import cors
 from gqlplugin.graphql.policy import RunPolicy
 from gqlplugin.graphql.schema import check_operations, create_schema
-from gqlplugin.graphql.view import GraphQLApp
+from gqlplugin.graphql.view import GraphQLApp, warn_of_anonymous
 from gqlplugin.oauth.secrets import secret_bytes
 from gqlplugin.oauth.token_endpoint import TokenEndpoint
 from gqlplugin.platform.base import Platform
@@ -55,7 +55,7 @@ def graphql_routes(
     platform: Platform,
     *,
     schema: strawberry.Schema | None = None,
-    authenticate: Authenticate | None = None,
+    authenticate: Authenticate | None = strawberry.UNSET,
     run_tokens: RunTokens | None = None,
     debug: bool = False,
     introspection: bool | None = None,
@@ -77,7 +77,8 @@ def graphql_routes(
         schema: One of your own, with a `WorkflowExtension`; by default `create_schema(app)` with `policy` and `limits`.
         authenticate: Tells the caller of a request, or of a WebSocket when its `connection_init` has come: a function
             of an `AuthRequest` that returns a `User`, or a `JWTAuthenticator`. Raise `UnauthenticatedError` to refuse
-            it. Everybody is anonymous by default. Machine users' tokens are taken before, where auth defines secrets.
+            it. Machine users' tokens are taken before, where auth defines secrets. Without it everybody else is
+            anonymous, which is logged as a warning: say None if that is what you want.
         run_tokens: What issues run-scoped tokens, so that they are taken.
         debug: Serve GraphiQL, queries by GET, and introspection: the development profile. Without it, the endpoint is
             in its production profile; see `docs/clients.md`.
@@ -183,7 +184,7 @@ def create_asgi(
     platform: Platform,
     *,
     schema: strawberry.Schema | None = None,
-    authenticate: Authenticate | None = None,
+    authenticate: Authenticate | None = strawberry.UNSET,
     run_tokens: RunTokens | None = None,
     debug: bool = False,
     introspection: bool | None = None,
@@ -229,7 +230,7 @@ def create_asgi(
         app,
         platform,
         schema=schema,
-        authenticate=authenticate,
+        authenticate=None if authenticate is strawberry.UNSET else authenticate,
         run_tokens=run_tokens,
         debug=debug,
         introspection=introspection,
@@ -241,9 +242,13 @@ def create_asgi(
     has_webhooks = any(isinstance(one.trigger, IncomingWebhookTrigger) for one in app.executors.values())
     webhooks = webhook_routes(app, platform) if has_webhooks else []
     tokens = token_routes(app) if app.auth is not None and app.auth.secrets else []
-    return Starlette(
-        debug=debug,
-        routes=[*endpoint, *webhooks, *tokens, *routes],
-        middleware=middleware,
-        lifespan=lifespan(app, platform, schema=schema, execute=execute),
-    )
+    running = lifespan(app, platform, schema=schema, execute=execute)
+
+    @asynccontextmanager
+    async def run(asgi: Starlette) -> AsyncIterator[None]:
+        if authenticate is strawberry.UNSET:
+            warn_of_anonymous(app)
+        async with running(asgi):
+            yield
+
+    return Starlette(debug=debug, routes=[*endpoint, *webhooks, *tokens, *routes], middleware=middleware, lifespan=run)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from strawberry.fastapi import GraphQLRouter
 
 from gqlplugin.app import define_app
 from gqlplugin.asgi import create_asgi, graphql_routes, lifespan
+from gqlplugin.authentication.request import Authenticate
 from gqlplugin.database import define_database, get_db
 from gqlplugin.errors import DefinitionError
 from gqlplugin.execution import WorkflowExecution
@@ -230,3 +232,60 @@ async def test_a_webhook_of_an_app_whose_lifespan_has_not_run(tmp_path: Path, ca
     assert "runs.sqlite" not in answer.text
     (line,) = [one for one in caplog.records if one.levelno >= logging.ERROR]
     assert "lifespan=lifespan(app, platform)" in line.getMessage()
+
+
+def anonymity(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """What is logged about callers that nobody identifies."""
+    return [one for one in caplog.records if "does not identify its callers" in one.getMessage()]
+
+
+async def test_an_api_without_callers_says_so_once_at_the_start(caplog: pytest.LogCaptureFixture) -> None:
+    """The warning names the app, and the line to write; it comes with the start, not with requests."""
+    asgi = create_asgi(define_shop(), MemoryPlatform())
+    assert not anonymity(caplog)
+    async with serve(asgi) as client:
+        await client.run(PLACE)
+        await client.run(PLACE)
+        (line,) = anonymity(caplog)
+    assert line.levelname == "WARNING"
+    assert "'shop'" in line.getMessage()
+    assert "authenticate=" in line.getMessage()
+
+
+@pytest.mark.parametrize("authenticate", [None, lambda request: User("alice", "user")])
+async def test_an_api_that_says_who_calls_is_not_warned_about(
+    caplog: pytest.LogCaptureFixture, authenticate: Authenticate | None
+) -> None:
+    """Also one that says that anybody may."""
+    async with serve(create_asgi(define_shop(), MemoryPlatform(), authenticate=authenticate)) as client:
+        await client.run(PLACE)
+    graphql_routes(define_shop(), MemoryPlatform(), authenticate=authenticate)
+    assert not anonymity(caplog)
+
+
+async def test_routes_of_an_app_of_ones_own_are_warned_about_too(caplog: pytest.LogCaptureFixture) -> None:
+    """When they are made: they know of no start."""
+    app, platform = define_shop(), MemoryPlatform()
+    routes = graphql_routes(app, platform)
+    (line,) = anonymity(caplog)
+    async with serve(Starlette(routes=routes, lifespan=lifespan(app, platform))) as client:
+        await client.run(PLACE)
+    assert anonymity(caplog) == [line]
+
+
+async def test_a_view_of_somebody_else_is_warned_about_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A schema whose extension has no `user=` takes everybody for nobody, which `user=None` may ask for."""
+    cases: list[tuple[dict[str, Any], int]] = [
+        ({}, 1),
+        ({"user": None}, 0),
+        ({"user": lambda context: User("alice", "user")}, 0),
+    ]
+    for options, warned in cases:
+        caplog.clear()
+        app, platform = define_shop(), MemoryPlatform()
+        extension = partial(WorkflowExtension, app, platform, **options)
+        schema = strawberry.Schema(OwnQuery, OwnMutation, extensions=[extension])
+        async with platform:
+            for _ in range(2):
+                assert not (await schema.execute(PLACE)).errors
+        assert len(anonymity(caplog)) == warned

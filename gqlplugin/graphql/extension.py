@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from threading import Lock
 from typing import Any
+from weakref import WeakSet
 
 from graphql import DocumentNode, GraphQLError, GraphQLSchema, OperationDefinitionNode, OperationType, parse
 from graphql.validation import ASTValidationRule
+from strawberry import UNSET
 from strawberry.extensions import SchemaExtension
+from strawberry.schema.base import BaseSchema
 from strawberry.schema.schema import validate_document
 from strawberry.types import ExecutionResult, StreamExecutionResult
 
@@ -33,6 +37,10 @@ MAX_CACHED_CHARACTERS = 262_144
 MAX_VERDICTS = 8
 """Schemas and sets of rules that one document is remembered as valid or not for."""
 
+_start_logger = logging.getLogger("gqlplugin.start")
+_warned: WeakSet[BaseSchema] = WeakSet()
+"""The schemas whose callers nobody identifies, each of which is logged once."""
+
 Rules = tuple[type[ASTValidationRule], ...]
 
 
@@ -52,7 +60,8 @@ class WorkflowExtension(SchemaExtension):
         definitions: The app, for workflows by name and bare names of machine users.
         platform: Where workflows start. Without one, it is the platform of the request (`create_asgi`), else the one
             that is bound by hand (`async with platform:`).
-        user: Tells the caller from the context of an operation, for views other than ours; anonymous by default.
+        user: Tells the caller from the context of an operation, for views other than ours. Without it everybody is
+            anonymous, which is logged as a warning: say None if that is what you want.
         limits: What an operation may cost.
     """
 
@@ -61,7 +70,7 @@ class WorkflowExtension(SchemaExtension):
         definitions: Definitions | None = None,
         platform: Platform | None = None,
         *,
-        user: Callable[[Any], User] | None = None,
+        user: Callable[[Any], User] | None = UNSET,
         limits: Limits = Limits(),  # noqa: B008 - immutable
     ) -> None:
         self.definitions = definitions
@@ -190,8 +199,21 @@ class WorkflowExtension(SchemaExtension):
         if platform is None:
             return None
         definitions = self.definitions or (bound.definitions if bound else None)
-        user = self.user(context) if self.user else bound.user if bound else User()
-        return Binding(platform, definitions, user)
+        return Binding(platform, definitions, self._user_of(context, bound))
+
+    def _user_of(self, context: object, bound: Binding | None) -> User:
+        if self.user is not UNSET and self.user is not None:
+            return self.user(context)
+        user = User() if bound is None else bound.user
+        schema = self.execution_context.schema
+        if self.user is UNSET and user.is_anonymous and schema not in _warned:
+            _warned.add(schema)
+            _start_logger.warning(
+                "A schema does not identify its callers: they are anonymous, and whoever has the ID of an anonymous "
+                "run can read and cancel it. Write WorkflowExtension(..., user=...), with a function of the context "
+                "that returns a User, or user=None if that is what you want."
+            )
+        return user
 
     def _public(self, errors: Collection[GraphQLError]) -> list[GraphQLError]:
         return public_errors(errors, executed=self._is_valid, hides_schema=self._hides_schema)

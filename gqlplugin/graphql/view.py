@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -51,6 +52,8 @@ from gqlplugin.graphql.transport_ws import CheckedHandler, JsonMessages, close_r
 from gqlplugin.identity import User
 from gqlplugin.platform.base import Binding, Platform
 
+_start_logger = logging.getLogger("gqlplugin.start")
+
 _MAX_LENGTH_DIGITS = 18  # Python reads no more than some thousands
 
 _CONNECTION_INIT_TIMEOUT = timedelta(seconds=10)
@@ -70,7 +73,8 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
         schema: One that has a `WorkflowExtension`, such as from `create_schema`.
         app: What resolvers find workflows and machine users in.
         platform: Where they start workflows.
-        authenticate: Tells the caller; anonymous by default. For a WebSocket it is asked when `connection_init` comes.
+        authenticate: Tells the caller. For a WebSocket it is asked when `connection_init` comes. Without it everybody
+            is anonymous, which is logged as a warning, unless it is None.
         verifiers: Know the tokens that the app issues itself.
         debug: Serve GraphiQL, queries by GET, and introspection.
         introspection: Tell clients the schema, and suggest its names in errors; as `debug` unless you say so.
@@ -88,7 +92,7 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
         app: App,
         platform: Platform,
         *,
-        authenticate: Authenticate | None = None,
+        authenticate: Authenticate | None = strawberry.UNSET,
         verifiers: Sequence[Verifier] = (),
         debug: bool = False,
         introspection: bool | None = None,
@@ -109,6 +113,9 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
         self.origins = checked_origins(allowed_origins)
         self.app = app
         self.platform = platform
+        if authenticate is strawberry.UNSET:
+            warn_of_anonymous(app)
+            authenticate = None
         self._callers = Callers(authenticate, *verifiers)
         self.max_body_bytes = max_body_bytes
 
@@ -262,6 +269,16 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
         response.raw_headers.extend(sub_response.raw_headers)
         protect(response)
         return response
+
+
+def warn_of_anonymous(app: App) -> None:
+    """Log that nobody has said who calls an API, nor that this is meant."""
+    _start_logger.warning(
+        "App %r does not identify its callers: a request without a token that the app issued is anonymous, and whoever "
+        "has the ID of an anonymous run can read and cancel it. Write create_asgi(..., authenticate=...), with a "
+        "function of an AuthRequest that returns a User, or authenticate=None if that is what you want.",
+        app.name,
+    )
 
 
 def _close_code(error: GqlpluginError) -> int:
