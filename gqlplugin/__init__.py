@@ -1,5 +1,6 @@
 """Start durable workflows from typed Strawberry GraphQL resolvers."""
 
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -186,9 +187,27 @@ _ON_FIRST_USE = {
 }
 
 
+_NAMES = tuple(__all__)
+if not TYPE_CHECKING:
+    del __all__  # `__getattr__` makes it when it is asked for: a name may need an extra that is not installed
+
+
 def __getattr__(name: str) -> object:
-    """What serves GraphQL, needs SQLAlchemy, or sends requests: a process that runs workflows may do without."""
+    """What serves GraphQL, needs an extra, or sends requests: a process that runs workflows may do without."""
+    if name == "__all__":
+        return _found()
     if name not in _ON_FIRST_USE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(_ON_FIRST_USE[name]), name)
     return value
+
+
+def _found() -> list[str]:
+    """The names that `from gqlplugin import *` brings: all but those whose extras are not installed."""
+    found = []
+    for name in _NAMES:
+        with suppress(ModuleNotFoundError):
+            if name not in globals():
+                __getattr__(name)
+            found.append(name)
+    return found

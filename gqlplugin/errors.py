@@ -191,6 +191,23 @@ class JobFailedError(GqlpluginError):
         self.retry_after = retry_after
 
 
+def missing_extra(what: str, extra: str, error: ImportError) -> ModuleNotFoundError:
+    """The error for a library that an extra brings, and that is not installed.
+
+    Args:
+        what: What needs it, as the subject of the error's sentence.
+        extra: One of gqlplugin's.
+        error: Why the library can't be imported.
+    """
+    package = (error.name or "").partition(".")[0]
+    message = f"{what} needs {_PACKAGES.get(package, package) or 'more'}: pip install 'gqlplugin[{extra}]'."
+    return ModuleNotFoundError(message, name=error.name)
+
+
+_PACKAGES = {"google": "protobuf", "jwt": "pyjwt", "pydantic_settings": "pydantic-settings", "yaml": "pyyaml"}
+"""The distributions of packages that are not named like them."""
+
+
 def is_public(error: BaseException) -> TypeIs[GqlpluginError]:
     """Whether a client may see the message of an error."""
     return isinstance(error, GqlpluginError) and not isinstance(error, (DefinitionError, SetupError))

@@ -18,6 +18,7 @@ from gqlplugin.errors import (
     InvalidInputError,
     NotFoundError,
     UnsupportedError,
+    missing_extra,
 )
 from gqlplugin.execution import ConcurrencyPolicy, RetryPolicy
 from gqlplugin.idempotency import keyed_field, refuse_client_key
@@ -307,7 +308,7 @@ def _start_with(
         from gqlplugin.database.definition import Database  # noqa: PLC0415 - only who gives a session has SQLAlchemy
         from gqlplugin.database.outbox import Start, add_start  # noqa: PLC0415
     except ImportError as error:
-        raise UnsupportedError("session= needs SQLAlchemy: pip install 'gqlplugin[sqlalchemy]'.") from error
+        raise UnsupportedError(str(missing_extra("session=", "sqlalchemy", error))) from error
     if not any(isinstance(one, Database) and one.owns(session) for one in definitions.databases.values()):
         raise UnsupportedError(
             f"The session of session= works on none of the databases of app {definitions.name!r}: take it from "

@@ -20,6 +20,7 @@ from gqlplugin.errors import (
     DefinitionError,
     FailedPreconditionError,
     UnauthenticatedError,
+    missing_extra,
 )
 from gqlplugin.identity import User
 from gqlplugin.oauth.secrets import checked_secret, secret_bytes
@@ -29,7 +30,7 @@ try:
     import jwt
     from jwt.algorithms import HMACAlgorithm
 except ImportError as error:
-    raise ImportError("JWTAuthenticator needs pyjwt: pip install 'gqlplugin[jwt]'.") from error
+    raise missing_extra("JWTAuthenticator", "jwt", error) from error
 
 _SECRET_BYTES: Mapping[str, int] = {"HS256": 32, "HS384": 48, "HS512": 64}  # RFC 7518, section 3.2
 _WHAT = "The secret of JWTAuthenticator"

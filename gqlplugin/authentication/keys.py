@@ -9,13 +9,15 @@ from typing import Any, Protocol
 
 from pydantic_core import from_json
 
+from gqlplugin.errors import missing_extra
+
 try:
     from jwt import PyJWK, PyJWTError
     from jwt.algorithms import get_default_algorithms, has_crypto
 except ImportError as error:
-    raise ImportError("JWTAuthenticator needs pyjwt: pip install 'gqlplugin[jwt]'.") from error
+    raise missing_extra("JWTAuthenticator", "jwt", error) from error
 if not has_crypto:
-    raise ImportError("JWTAuthenticator needs cryptography: pip install 'gqlplugin[jwt]'.")
+    raise missing_extra("JWTAuthenticator", "jwt", ImportError(name="cryptography"))
 
 PUBLIC_ALGORITHMS: Mapping[str, tuple[str, str | None]] = {
     **{f"{family}{bits}": ("RSA", None) for family in ("RS", "PS") for bits in (256, 384, 512)},

@@ -15,7 +15,7 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         from gqlplugin.cli.program import run  # noqa: PLC0415 - typer and rich may not be installed
     except ModuleNotFoundError as error:
-        if error.name not in ("rich", "typer"):
+        if (error.name or "").partition(".")[0] not in ("rich", "typer"):
             raise
         sys.stderr.write("Error: The command line needs typer and rich: pip install 'gqlplugin[cli]'.\n")
         return 1

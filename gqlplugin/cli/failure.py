@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from gqlplugin.app import App
 from gqlplugin.cli.text import safe
-from gqlplugin.errors import InvalidInputError
+from gqlplugin.errors import InvalidInputError, missing_extra
 
 
 class CommandError(Exception):
@@ -35,8 +35,8 @@ class UsageError(CommandError):
 class MissingExtraError(CommandError):
     """A part of gqlplugin that the command needs is not installed."""
 
-    def __init__(self, what: str, extra: str, missing: str | None) -> None:
-        super().__init__(f"{what} needs {missing or 'more'}: pip install 'gqlplugin[{extra}]'.")
+    def __init__(self, what: str, extra: str, error: ImportError) -> None:
+        super().__init__(str(missing_extra(what, extra, error)))
 
 
 def not_found(execution_id: str) -> CommandError:

@@ -48,7 +48,7 @@ def serve(
     try:
         from gqlplugin.cli.http import serve_http  # noqa: PLC0415 - quick to start without
     except ModuleNotFoundError as error:
-        raise MissingExtraError("`gqlplugin serve`", "server", error.name) from error
+        raise MissingExtraError("`gqlplugin serve`", "server", error) from error
     from gqlplugin.asgi import create_asgi  # noqa: PLC0415 - quick to start without
 
     log_to_stderr()
@@ -94,7 +94,7 @@ def serve_platform(
         from gqlplugin.platform.tailor.server.serving import run_server  # noqa: PLC0415 - needs an extra
         from gqlplugin.platform.tailor.settings import is_loopback  # noqa: PLC0415 - needs an extra
     except ModuleNotFoundError as error:
-        raise MissingExtraError("`gqlplugin serve-platform`", "tailor-server", error.name) from error
+        raise MissingExtraError("`gqlplugin serve-platform`", "tailor-server", error) from error
     token, token_said = _operator_token(token_file, path)
     workspace = str(workspace_id or NIL_UUID)
     asgi = create_server(

@@ -191,7 +191,7 @@ def _local_id(app: App, name: str) -> str:
     try:
         from gqlplugin.platform.tailor.server.ids import workflow_id  # noqa: PLC0415 - needs an extra
     except ModuleNotFoundError as error:
-        raise MissingExtraError("An ID of a workflow on this machine", "tailor-server", error.name) from error
+        raise MissingExtraError("An ID of a workflow on this machine", "tailor-server", error) from error
     found: str = workflow_id(app.name, name)
     return found
 

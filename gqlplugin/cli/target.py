@@ -157,7 +157,7 @@ class Target:
         try:
             from gqlplugin.platform.tailor import TailorPlatform  # noqa: PLC0415 - quick to start without
         except ModuleNotFoundError as error:
-            raise MissingExtraError("A remote platform", "tailor", error.name) from error
+            raise MissingExtraError("A remote platform", "tailor", error) from error
         return TailorPlatform(self.platform_url, workspace_id=self.workspace_id, profile=self.profile)
 
     def command(self, *words: str) -> str:

@@ -1,9 +1,11 @@
 """Databases of an app: sessions for resolvers and jobs, and what starts when their changes commit."""
 
+from gqlplugin.errors import missing_extra
+
 try:
     import sqlalchemy.ext.asyncio  # noqa: F401 - to say what is missing, before anything fails in its own words
 except ImportError as error:
-    raise ImportError("Databases need SQLAlchemy: pip install 'gqlplugin[sqlalchemy]'.") from error
+    raise missing_extra("A database", "sqlalchemy", error) from error
 
 from gqlplugin.database.body import get_db
 from gqlplugin.database.definition import Database, define_database

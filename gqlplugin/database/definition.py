@@ -220,7 +220,8 @@ def _engine_problem(url: URL, options: Mapping[str, Any]) -> str | None:
     try:
         create_async_engine(url, **options)  # connects to nothing
     except ImportError as error:
-        return f"needs the driver {error.name}: pip install {error.name}"
+        name = "'gqlplugin[sqlalchemy]'" if error.name == "aiosqlite" else error.name
+        return f"needs the driver {error.name}: pip install {name}"
     except NoSuchModuleError:
         return f"has a URL with an unknown driver, {url.drivername}: write {wanted}"
     except InvalidRequestError:

@@ -6,10 +6,12 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from gqlplugin.errors import missing_extra
+
 try:
     import jwt
 except ImportError as error:
-    raise ImportError("Tokens need pyjwt: pip install 'gqlplugin[jwt]'.") from error
+    raise missing_extra("A token that the app issues", "jwt", error) from error
 
 _ISSUER = "gqlplugin"
 _ALGORITHM = "HS256"

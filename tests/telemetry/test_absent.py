@@ -66,7 +66,8 @@ async def start(ctx: ResolverContext[Order]) -> Started:
 async def main():
     observe_queue(lambda: {"x": 1})()
     platform = MemoryPlatform()
-    async with serve(create_asgi(define_app("x", workflows=[workflow], resolvers=[start]), platform)) as client:
+    app = define_app("x", workflows=[workflow], resolvers=[start])
+    async with serve(create_asgi(app, platform, authenticate=None)) as client:
         parent = "00-%032x-%016x-01" % (7, 7)
         result = await client.execute("mutation { start(number: 1) { runId } }", headers={"traceparent": parent})
         run = [one async for one in platform.watch(result.data["start"]["runId"])][-1]
