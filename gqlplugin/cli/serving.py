@@ -52,7 +52,7 @@ def serve(
     from gqlplugin.asgi import create_asgi  # noqa: PLC0415 - quick to start without
 
     log_to_stderr()
-    asgi = create_asgi(app, EmbeddedPlatform(path), execute=execute)
+    asgi = create_asgi(app, EmbeddedPlatform(path), authenticate=None, execute=execute)
     note(f"{app.name}: GraphQL is at /graphql. Callers are anonymous: to tell them apart, serve create_asgi yourself.")
     if not serve_http(asgi, host=host, port=port):
         raise CommandError("The server could not start; its log says why.")
