@@ -16,6 +16,12 @@ pytestmark = [pytest.mark.anyio, pytest.mark.needs("given-ids")]
 auth = define_auth("my-auth", Literal["manager", "auditor"])
 
 
+async def test_a_platform_that_takes_ids_says_so(platform: Platform) -> None:
+    """So that what triggers a run can know its ID before the run starts."""
+    async with executing(platform, echo_workflow()):
+        assert await platform.takes_run_ids()
+
+
 async def test_a_run_has_the_id_it_was_started_with(platform: Platform) -> None:
     """The ID given is the run's, with everything else that was given."""
     run_id = uuid7()

@@ -196,6 +196,7 @@ async def test_a_key_needs_a_server_that_knows_keys(fake: FakeTailor) -> None:
     async with fake.platform() as platform:
         with pytest.raises(UnsupportedError, match="idempotency"):
             await platform.start_workflow("order-processing", "1", caller=ALICE, idempotency_key="k")
+        assert not await platform.takes_run_ids()  # nor does it take IDs of ours
     assert fake.calls("TestStartWorkflow") == []
 
 
