@@ -49,6 +49,7 @@ class App:
     executors: Mapping[str, Executor[Any]] = field(default_factory=dict)
     databases: Mapping[str, Database] = field(default_factory=dict)
     wait_points: Mapping[str, WaitPoint[Any, Any]] = field(default_factory=dict)
+    capture_print: bool = False
 
     @cached_property
     def firings(self) -> Mapping[str, Firing]:
@@ -125,6 +126,7 @@ def define_app(
     databases: Iterable[Database] = (),
     wait_points: Iterable[WaitPoint[Any, Any]] = (),
     env: Mapping[str, EnvValue] | None = None,
+    capture_print: bool = False,
 ) -> App:
     """Bring definitions together and check them all.
 
@@ -141,6 +143,9 @@ def define_app(
         databases: What resolvers and jobs get by `get_db`, and where changes of records are noticed.
         wait_points: Wait points that can't be found by themselves, such as those of workflows defined elsewhere.
         env: Values that resolvers and jobs get as `ctx.env`.
+        capture_print: Whether what a job prints goes to its log, as `ctx.log.info` would log it, instead of to the
+            process's stdout. While the app executes, `sys.stdout` is replaced by an object that passes on whatever
+            else is written to it.
 
     Raises:
         DefinitionError: With every problem: malformed and duplicate names, missing main jobs, unknown machine users,
@@ -180,6 +185,7 @@ def define_app(
         executors=MappingProxyType({one.name: one for one in executors}),
         databases=MappingProxyType({one.name: one for one in databases}),
         wait_points=MappingProxyType({one.name: one for one in waits}),
+        capture_print=capture_print,
     )
     problems += _bad_executors(app, executors)
     if problems:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 from collections.abc import Callable, Coroutine, Mapping
-from datetime import UTC, datetime
 from typing import Any, Generic, Protocol, TypeVar, cast, get_type_hints, overload
 
 from pydantic import ValidationError
@@ -15,30 +13,12 @@ from gqlplugin.codec import JsonCodec, NotJsonError, describe, encode
 from gqlplugin.errors import DefinitionError, FailedPreconditionError, JobFailedError
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.base import EnvValue, JobRuntime, current_job
+from gqlplugin.platform.job_log import JobLog
 from gqlplugin.source import Source, caller_source, function_source
 
 I = TypeVar("I")  # noqa: E741 - the input, as O is the output
 O = TypeVar("O")  # noqa: E741
 O2 = TypeVar("O2")
-
-_logger = logging.getLogger("gqlplugin.jobs")
-
-
-class JobLog(logging.LoggerAdapter[logging.Logger]):
-    """Writes to the job's own log, which stays with the run, and to the logger `gqlplugin.jobs`."""
-
-    def __init__(self, runtime: JobRuntime) -> None:
-        run = runtime.execution
-        super().__init__(_logger, {"run_id": run.id, "job_id": runtime.job_id, "workflow": run.workflow_name})
-        self._runtime = runtime
-
-    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
-        """Write one line, of any level."""
-        text = str(msg) % args if args else str(msg)
-        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        self._runtime.log(f"{now} {logging.getLevelName(level)} {text}")
-        kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1
-        super().log(level, msg, *args, **kwargs)
 
 
 class JobContext:
@@ -75,7 +55,10 @@ class JobContext:
 
     @property
     def log(self) -> JobLog:
-        """A logger whose lines stay with the run: `ctx.log.info("charged %s", amount)`. At most 64 KiB per job."""
+        """A logger whose lines stay with the run: `ctx.log.info("charged %s", amount)`. At most 64 KiB per job.
+
+        It is used as a logger of `logging` is, and its lines go to the logger `gqlplugin.jobs` too.
+        """
         if self._log is None:
             self._log = JobLog(self._runtime)
         return self._log

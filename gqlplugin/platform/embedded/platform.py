@@ -39,6 +39,7 @@ from gqlplugin.platform.embedded.starts import Starts
 from gqlplugin.platform.embedded.waits import find_waits, resolve
 from gqlplugin.platform.embedded.worker import Worker
 from gqlplugin.platform.entering import Entering
+from gqlplugin.platform.job_log import capturing_print
 from gqlplugin.platform.record import shown
 from gqlplugin.telemetry import count_end
 
@@ -110,7 +111,7 @@ class EmbeddedPlatform:
             raise FailedPreconditionError(f"{self!r} executes an app already: give each app a platform of its own.")
         # what belongs to the definitions is there before the first job and after the last one
         async with definitions.running(self):
-            with bind(Binding(self, definitions)):
+            with bind(Binding(self, definitions)), capturing_print(definitions):
                 async with self._working(
                     Worker(definitions, journal, self._runner(definitions), retention=self._retention)
                 ):

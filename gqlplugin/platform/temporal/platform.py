@@ -17,6 +17,7 @@ from gqlplugin.execution import ExecutionFilter, ExecutionPage, JobExecution, Wa
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.base import Binding, Definitions, RunnableWorkflow, bind, find_binding
 from gqlplugin.platform.entering import Entering
+from gqlplugin.platform.job_log import capturing_print
 from gqlplugin.platform.queue import QueueDepth
 from gqlplugin.platform.temporal.connection import Connection, Options, connected, connection
 from gqlplugin.platform.temporal.records import run_of_job
@@ -125,7 +126,7 @@ class TemporalPlatform:
         self._definitions = definitions
         try:
             async with definitions.running(self):
-                with bind(Binding(self, definitions)), _queue_told(opened, definitions):
+                with bind(Binding(self, definitions)), capturing_print(definitions), _queue_told(opened, definitions):
                     async with working(
                         partial(connected, self._options),
                         self._options.task_queue,
