@@ -97,7 +97,8 @@ def schedule_trigger(cron: str, *, timezone: str = "UTC", missed: MissedPolicy =
         missed: Which of the times fire that passed while no process was there to fire them: "last", "all" or "none".
 
     Raises:
-        DefinitionError: The expression is malformed or never comes true, or the timezone is unknown.
+        DefinitionError: The expression is malformed, has a step beyond its field or never comes true, or the timezone
+            is unknown.
     """
     return ScheduleTrigger(Schedule.parse(cron, timezone=timezone, missed=missed, source=caller_source()))
 
