@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol
+from types import MappingProxyType, NoneType
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from pydantic import PydanticUndefinedAnnotation, PydanticUserError
 
 from gqlplugin.auth import Auth
+from gqlplugin.checks import check_type, checked_items
 from gqlplugin.codec import JsonCodec, one_way_fields
 from gqlplugin.discovery import Discovered, discover, reachable_jobs, reachable_wait_points
 from gqlplugin.errors import DefinitionError, InvalidInputError
@@ -26,7 +27,7 @@ from gqlplugin.names import firing_name, is_graphql_name, is_name, name_problem,
 from gqlplugin.platform.base import EnvValue, Platform
 from gqlplugin.resolver import Resolver
 from gqlplugin.schedule import Schedule
-from gqlplugin.source import Source
+from gqlplugin.source import Source, caller_source
 from gqlplugin.wait_point import WaitPoint
 from gqlplugin.workflow import Workflow
 
@@ -148,10 +149,23 @@ def define_app(
             else is written to it.
 
     Raises:
-        DefinitionError: With every problem: malformed and duplicate names, missing main jobs, unknown machine users,
-            types that have no form in JSON or GraphQL.
+        DefinitionError: An argument is of another type. Else with every problem: malformed and duplicate names, missing
+            main jobs, unknown machine users, types that have no form in JSON or GraphQL.
     """
-    workflows, resolvers, executors, databases = tuple(workflows), tuple(resolvers), tuple(executors), tuple(databases)
+    where = f"define_app at {caller_source()}"
+    check_type(where, "name", name, str, 'define_app("shop", ...)')
+    if auth is not None:
+        check_type(where, "auth", auth, Auth, "what define_auth(...) makes")
+    workflows = checked_items(where, "workflows", workflows, Workflow, "what create_workflow(...) makes")
+    resolvers = checked_items(where, "resolvers", resolvers, Resolver, "what create_resolver(...) makes")
+    jobs = checked_items(where, "jobs", jobs, WorkflowJob, "what create_workflow_job(...) makes")
+    executors = checked_items(where, "executors", executors, Executor, "what create_executor(...) makes")
+    wait_points = checked_items(where, "wait_points", wait_points, WaitPoint, "what define_wait_point(...) makes")
+    databases = cast(
+        "tuple[Database, ...]",  # without SQLAlchemy there is no class to check for
+        checked_items(where, "databases", databases, _Named, "what define_database(...) makes"),
+    )
+    check_type(where, "env", env, (Mapping, NoneType), 'env={"currency": "EUR"}')
     given = [*jobs, *(workflow.main_job for workflow in workflows if workflow.main_job is not None)]
     functions = [function for one in executors for function in one.operation.functions()]
     found = list(reachable_jobs(given, functions))
@@ -201,6 +215,7 @@ def _bad_executors(app: App, executors: Iterable[Executor[Any]]) -> list[str]:
     ]
 
 
+@runtime_checkable
 class _Named(Protocol):
     @property
     def name(self) -> str: ...

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
+from types import MappingProxyType, NoneType
 from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
 
 from typing_extensions import TypeForm
 
+from gqlplugin.checks import check_type
 from gqlplugin.errors import DefinitionError, InvalidInputError
 from gqlplugin.identity import AuthInvoker, MachineUser, User
 from gqlplugin.oauth.secrets import checked_secret
@@ -91,11 +92,16 @@ def define_auth(
             or a secret is too short. Malformed names are found by `define_app`, with everything else.
     """
     source = caller_source()
+    check_type(f"define_auth at {source}", "namespace", namespace, str, 'define_auth("my-auth", ...)')
     names = get_args(machine_users)
     if get_origin(machine_users) is not Literal or not all(isinstance(name, str) for name in names):
         raise DefinitionError(
             f'Auth {namespace!r} at {source} takes the machine users as a Literal of strings: Literal["manager"].'
         )
+    for what, by_name in (("attributes", attributes), ("secrets", secrets)):
+        check_type(f"Auth {namespace!r} at {source}", what, by_name, (Mapping, NoneType), f'{what}={{"manager": ...}}')
+    for name, one in (attributes or {}).items():
+        check_type(f"Auth {namespace!r} at {source}", f"attributes[{name!r}]", one, Mapping, '{"role": "MANAGER"}')
     given: Mapping[str, Mapping[str, Any]] = attributes or {}
     checked = {
         name: checked_secret(one, f"auth {namespace!r}: the secret of {name!r} ({source})")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from pydantic import ValidationError
 from typing_extensions import TypeForm
 
+from gqlplugin.checks import check_annotation, check_function, check_type, is_async, shown
 from gqlplugin.codec import JsonCodec, NotJsonError, encode, refused
 from gqlplugin.errors import (
     DefinitionError,
@@ -375,13 +376,30 @@ def create_workflow(
         concurrency_policy: How many of its runs execute at once.
 
     Raises:
-        DefinitionError: It has both `main_job` and `input`. That it has neither is found by `define_app`.
+        DefinitionError: It has both `main_job` and `input`, or an argument is of another type. That it has neither is
+            found by `define_app`.
     """
     source = caller_source()
-    if main_job is not None and input is not None:
-        raise DefinitionError(
-            f"Workflow {name!r} at {source} has main_job= and input=: the main job says what the input is."
+    where = f"Workflow {name!r} at {source}"
+    check_type(where, "name", name, str, 'name="order-processing"')
+    if main_job is not None:
+        check_type(
+            where, "main_job", main_job, WorkflowJob, "a job, which @create_workflow_job(name=...) makes of a function"
         )
+    check_annotation(where, "input", input)
+    if permission is not None:
+        check_function(where, "permission", permission, 2, "a function (user, invoker) that returns a bool")
+        if is_async(permission):
+            raise DefinitionError(
+                f"{where} has permission={shown(permission)}, which is async: write a plain function."
+            )
+    if retry_policy is not None:
+        check_type(where, "retry_policy", retry_policy, RetryPolicy, "RetryPolicy(max_retries=3)")
+    if concurrency_policy is not None:
+        instead = "ConcurrencyPolicy(max_concurrent_executions=10)"
+        check_type(where, "concurrency_policy", concurrency_policy, ConcurrencyPolicy, instead)
+    if main_job is not None and input is not None:
+        raise DefinitionError(f"{where} has main_job= and input=: the main job says what the input is.")
     return Workflow(
         name,
         main_job=main_job,

@@ -22,6 +22,7 @@ from graphql import (
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+from gqlplugin.checks import check_function, check_type
 from gqlplugin.errors import DefinitionError, JobFailedError, PlatformNotBoundError
 from gqlplugin.executor.operation import FiringOutcome, Operation, evaluated, invoker_problems
 from gqlplugin.executor.registry import Registry
@@ -175,6 +176,7 @@ def graphql_operation(
             variables are not JSON.
     """
     where = f"The graphql_operation at {caller_source()}"
+    check_type(where, "query", query, str, '"mutation ($id: ID!) { ... }"')
     try:
         document = parse(query)
     except GraphQLError as error:
@@ -183,7 +185,9 @@ def graphql_operation(
     operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
     if len(operations) != 1 or operations[0].operation is OperationType.SUBSCRIPTION:
         raise DefinitionError(f"{where} takes a query with one operation, a query or a mutation.")
-    if not callable(variables) and json_variables(variables) is None:
+    if callable(variables):
+        check_function(where, "variables", variables, 1, "a function of the trigger's arguments")
+    elif json_variables(variables) is None:
         raise DefinitionError(f"{where} has variables that are not JSON values by name.")
     return GraphQLOperation(query, document, variables, auth_invoker)
 

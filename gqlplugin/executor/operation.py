@@ -10,12 +10,14 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar, cast, overload
 from pydantic import BaseModel, ConfigDict, JsonValue
 from pydantic_core import to_jsonable_python
 
-from gqlplugin.errors import GqlpluginError, InvalidInputError, JobFailedError
+from gqlplugin.checks import UnresolvedAnnotationError, check_function, check_type, hints_of, is_async, parameters_of
+from gqlplugin.errors import DefinitionError, GqlpluginError, InvalidInputError, JobFailedError
 from gqlplugin.execution import RetryPolicy
 from gqlplugin.executor.registry import Registry
 from gqlplugin.identity import AuthInvoker
-from gqlplugin.job import JobContext
+from gqlplugin.job import JobContext, is_context
 from gqlplugin.platform.base import JobRuntime
+from gqlplugin.source import caller_source
 from gqlplugin.workflow import Workflow
 
 A = TypeVar("A")
@@ -144,11 +146,11 @@ class FunctionOperation(Operation[C_contra]):
 
     kind = "function"
 
-    def __init__(self, body: Callable[..., Any], retry_policy: RetryPolicy | None) -> None:
+    def __init__(self, body: Callable[..., Any], retry_policy: RetryPolicy | None, *, takes_context: bool) -> None:
         self.body = body
         self.retry_policy = retry_policy
-        self._takes_context = len(inspect.signature(body).parameters) > 1
-        self._is_async = inspect.iscoroutinefunction(body)
+        self._takes_context = takes_context
+        self._is_async = is_async(body)
 
     @property
     def detail(self) -> str:
@@ -158,6 +160,8 @@ class FunctionOperation(Operation[C_contra]):
         """Run it; a plain function in a thread."""
         given: tuple[Any, ...] = (args, JobContext(runtime)) if self._takes_context else (args,)
         result = await (self.body(*given) if self._is_async else runtime.run_sync(lambda: self.body(*given)))
+        if inspect.isawaitable(result):  # of a plain wrapper around an async function
+            result = await result
         try:
             return FiringOutcome(result=to_jsonable_python(result, by_alias=True, inf_nan_mode="constants"))
         except ValueError as error:
@@ -186,8 +190,33 @@ def function_operation(body: Callable[..., Any], *, retry_policy: RetryPolicy | 
         body: Takes the arguments, or the arguments and a `JobContext`; async, or plain, which runs in a thread. Returns
             a JSON value or a model.
         retry_policy: Tries it again when it fails; by default it is not.
+
+    Raises:
+        DefinitionError: The function takes something else, or yields; or the policy is none.
     """
-    return FunctionOperation(body, retry_policy)
+    where = f"The function_operation at {caller_source()}"
+    if retry_policy is not None:
+        check_type(where, "retry_policy", retry_policy, RetryPolicy, "RetryPolicy(max_retries=3)")
+    return FunctionOperation(body, retry_policy, takes_context=_takes_context(where, body))
+
+
+def _takes_context(where: str, body: Callable[..., Any]) -> bool:
+    parameters = parameters_of(where, body)
+    check_function(
+        where, "body", body, 1 if len(parameters) == 1 else 2, "a function (args) or (args, ctx: JobContext)"
+    )
+    try:
+        hints = hints_of(where, body)
+    except UnresolvedAnnotationError:  # an annotation only for type checkers
+        hints = {}
+    if len(parameters) == 1 or is_context(parameters[1], hints):
+        return len(parameters) > 1
+    if parameters[1].default is parameters[1].empty:
+        raise DefinitionError(
+            f"{where} has a body that takes ({parameters[0]}, {parameters[1]}), and the second one would get the "
+            "JobContext: write (args, ctx: JobContext)."
+        )
+    return False
 
 
 async def evaluated(what: str, given: Any, args: object) -> Any:

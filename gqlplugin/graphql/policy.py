@@ -6,10 +6,12 @@ from collections.abc import Awaitable, Callable
 from inspect import isawaitable
 from typing import Protocol, TypeVar
 
+from gqlplugin.checks import check_function
 from gqlplugin.errors import DefinitionError, ForbiddenError, UnauthenticatedError
 from gqlplugin.execution import ExecutionFilter, WorkflowExecution
 from gqlplugin.identity import User, is_executor_user
 from gqlplugin.platform.base import Binding
+from gqlplugin.source import caller_source
 
 T = TypeVar("T")
 
@@ -78,6 +80,9 @@ class CallerPolicy:
     """
 
     def __init__(self, *, operators: Callable[[User], bool] = _nobody) -> None:
+        check_function(
+            f"CallerPolicy at {caller_source()}", "operators", operators, 1, "a function (user) that returns a bool"
+        )
         self._operators = operators
 
     def may_see(self, user: User, run: WorkflowExecution) -> bool:

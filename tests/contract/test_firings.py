@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from functools import wraps
 from typing import Any, Literal
 
 import pytest
@@ -158,6 +159,22 @@ async def test_a_function_is_as_durable_as_a_job(platform: Platform) -> None:
         jobs = await jobs_of(platform, run_id)
         assert list(jobs) == ["at-noon", "at-noon/doubles"]
         assert jobs["at-noon"].logs[0].endswith("INFO due at 12")
+
+
+async def test_an_async_function_behind_a_plain_decorator_is_awaited(platform: Platform) -> None:
+    """The function of an executor may be wrapped, and its context may have a default."""
+
+    async def body(args: ScheduleArgs, ctx: JobContext | None = None) -> list[int]:
+        assert ctx is not None
+        return [await doubles.trigger(args.scheduled_time.hour)]
+
+    def call(*args: Any) -> Any:
+        return body(*args)
+
+    traced: Any = wraps(body)(call)
+    executor = create_executor("at-noon", trigger=schedule_trigger("0 12 * * *"), operation=function_operation(traced))
+    async with platform, platform.execute(app_with(executor)):
+        assert (await output_of(platform, await fire(platform, executor)))["result"] == [24]
 
 
 async def test_a_failed_function_is_tried_again_under_its_policy(platform: Platform) -> None:

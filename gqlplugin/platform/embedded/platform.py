@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Self
 
+from gqlplugin.checks import check_durations
 from gqlplugin.codec import check_json, is_unicode
 from gqlplugin.errors import FailedPreconditionError, InvalidInputError, NotFoundError, UnsupportedError
 from gqlplugin.execution import (
@@ -79,6 +80,10 @@ class EmbeddedPlatform:
         idempotency_key_ttl: timedelta = timedelta(hours=24),
         max_arg_bytes: int = 1024 * 1024,
     ) -> None:
+        check_durations(
+            "EmbeddedPlatform",
+            {"shutdown_grace": shutdown_grace, "retention": retention, "idempotency_key_ttl": idempotency_key_ttl},
+        )
         self._path = os.fspath(path)
         self._max_concurrent_runs = max_concurrent_runs
         self._threads = threads

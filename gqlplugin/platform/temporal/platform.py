@@ -12,6 +12,7 @@ from typing import Self
 from pydantic import SecretStr
 from temporalio.service import TLSConfig
 
+from gqlplugin.checks import check_durations
 from gqlplugin.errors import FailedPreconditionError, InvalidInputError, NotFoundError, UnsupportedError
 from gqlplugin.execution import ExecutionFilter, ExecutionPage, JobExecution, WaitFilter, WaitPage, WorkflowExecution
 from gqlplugin.identity import AuthInvoker, User
@@ -73,6 +74,10 @@ class TemporalPlatform:
         threads: int = 32,
         max_arg_bytes: int = 1024 * 1024,
     ) -> None:
+        check_durations(
+            "TemporalPlatform",
+            {"timeout": timeout, "heartbeat_timeout": heartbeat_timeout, "shutdown_grace": shutdown_grace},
+        )
         if not (address and namespace):
             raise InvalidInputError("`address` and `namespace` must not be empty.")
         if not _TASK_QUEUE.fullmatch(task_queue):
