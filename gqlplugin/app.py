@@ -20,7 +20,7 @@ from gqlplugin.executor.definition import Executor
 from gqlplugin.executor.firing import Firing
 from gqlplugin.executor.records import RecordTrigger
 from gqlplugin.executor.trigger import ResolverExecutedTrigger, ScheduleTrigger
-from gqlplugin.identity import AuthInvoker
+from gqlplugin.identity import AnyInvoker, AuthInvoker
 from gqlplugin.job import WorkflowJob
 from gqlplugin.models.names import type_problems
 from gqlplugin.names import firing_name, is_graphql_name, is_name, name_problem, pascal_case
@@ -101,8 +101,8 @@ class App:
         main_job = self.workflows[workflow_name].main_job
         return [] if main_job is None else [job.name for job in reachable_jobs([main_job])]
 
-    def resolve_invoker(self, invoker: AuthInvoker | str | None) -> AuthInvoker | None:
-        """The machine user meant by a bare name or an invoker; None stays None.
+    def resolve_invoker(self, invoker: AnyInvoker | None) -> AuthInvoker | None:
+        """The machine user meant by a bare name, an invoker, or a dict of namespace and name; None stays None.
 
         Raises:
             InvalidInputError: The app's auth does not define it.

@@ -8,9 +8,9 @@ from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
 
 from typing_extensions import TypeForm
 
-from gqlplugin.checks import check_type
+from gqlplugin.checks import check_type, read_invoker
 from gqlplugin.errors import DefinitionError, InvalidInputError
-from gqlplugin.identity import AuthInvoker, MachineUser, User
+from gqlplugin.identity import AnyInvoker, AuthInvoker, MachineUser, User
 from gqlplugin.oauth.secrets import checked_secret
 from gqlplugin.secret import Secret
 from gqlplugin.source import Source, caller_source
@@ -45,14 +45,14 @@ class Auth(Generic[N]):
             raise InvalidInputError(self._unknown(name))
         return AuthInvoker(self.namespace, name)
 
-    def resolve(self, invoker: AuthInvoker | str) -> AuthInvoker:
-        """The invoker meant by a bare name or an invoker.
+    def resolve(self, invoker: AnyInvoker) -> AuthInvoker:
+        """The invoker meant by a bare name, an invoker, or a dict of namespace and name.
 
         Raises:
-            InvalidInputError: It is of another namespace, or there is no such machine user.
+            InvalidInputError: It is of another namespace, there is no such machine user, or it is something else.
         """
-        if isinstance(invoker, str):
-            invoker = AuthInvoker(self.namespace, invoker)
+        given = read_invoker(invoker)
+        invoker = given if isinstance(given, AuthInvoker) else AuthInvoker(self.namespace, given or "")
         if invoker.namespace != self.namespace:
             raise InvalidInputError(
                 f"Auth namespace {invoker.namespace!r} is not the app's: use auth.invoker(...) of {self.namespace!r}."

@@ -11,7 +11,8 @@ from typing import Any, TypeVar, get_type_hints
 
 from pydantic import BaseModel
 
-from gqlplugin.errors import DefinitionError
+from gqlplugin.errors import DefinitionError, InvalidInputError
+from gqlplugin.identity import AuthInvoker, InvokerFields
 from gqlplugin.source import Source
 
 T = TypeVar("T")
@@ -103,6 +104,35 @@ def check_function(where: str, name: str, function: object, takes: int, instead:
         raise DefinitionError(
             f"{where} has {name}={shown(function)}, which takes {signature}: write {instead}."
         ) from None
+
+
+def read_invoker(given: object) -> AuthInvoker | str | None:
+    """The invoker that `auth_invoker=` means, or the name of a machine user.
+
+    Raises:
+        InvalidInputError: It is neither, nor a dict of namespace and name.
+    """
+    if given is None or isinstance(given, AuthInvoker | str):
+        return given
+    names = InvokerFields.__required_keys__
+    if isinstance(given, Mapping) and given.keys() == names and all(isinstance(one, str) for one in given.values()):
+        return AuthInvoker(given["namespace"], given["machineUserName"])
+    raise InvalidInputError(
+        f"auth_invoker={shown(given)} is not an invoker: write auth.invoker(...), the name of a machine user, or "
+        '{"namespace": "...", "machineUserName": "..."}.'
+    )
+
+
+def checked_invoker(where: str, given: object) -> AuthInvoker | str | None:
+    """The same, for a definition.
+
+    Raises:
+        DefinitionError: As above.
+    """
+    try:
+        return read_invoker(given)
+    except InvalidInputError as error:
+        raise DefinitionError(f"{where} has {error.message}") from None
 
 
 def parameters_of(where: str, function: object) -> list[inspect.Parameter]:

@@ -34,13 +34,14 @@ from gqlplugin.checks import (
     UnresolvedAnnotationError,
     check_function,
     check_type,
+    checked_invoker,
     checked_items,
     function_source,
     hints_of,
     parameters_of,
 )
 from gqlplugin.errors import DefinitionError
-from gqlplugin.identity import AuthInvoker, User
+from gqlplugin.identity import AnyInvoker, AuthInvoker, User
 from gqlplugin.names import pascal_case
 from gqlplugin.platform.base import EnvValue
 from gqlplugin.source import Source, caller_source
@@ -100,7 +101,7 @@ class Options(TypedDict, total=False):
     description: str | None
     permission_classes: Sequence[type[BasePermission]]
     deprecation_reason: str | None
-    auth_invoker: AuthInvoker | str | None
+    auth_invoker: AnyInvoker | None
     publish_events: bool | None
 
 
@@ -234,7 +235,7 @@ def create_resolver(
     description: str | None = None,
     permission_classes: Sequence[type[BasePermission]] = (),
     deprecation_reason: str | None = None,
-    auth_invoker: AuthInvoker | str | None = None,
+    auth_invoker: AnyInvoker | None = None,
     publish_events: bool | None = None,
 ) -> Any:
     """Define a GraphQL field whose input is validated before its body runs.
@@ -257,7 +258,7 @@ def create_resolver(
         description: `<name> resolver` by default.
         permission_classes: Strawberry's own.
         deprecation_reason: Marks the field as deprecated.
-        auth_invoker: The machine user that the body runs as: its `ctx.invoker`.
+        auth_invoker: The machine user that the body runs as, its `ctx.invoker`; given as to `Workflow.trigger`.
         publish_events: Whether executors may wait for it; by default they may. With False, one that does is an error.
 
     Raises:
@@ -272,6 +273,7 @@ def create_resolver(
     check_type(where, "deprecation_reason", deprecation_reason, (str, NoneType), 'deprecation_reason="..."')
     check_type(where, "publish_events", publish_events, (bool, NoneType), "publish_events=False")
     permission_classes = checked_items(where, "permission_classes", permission_classes, type, "the class itself")
+    invoker = checked_invoker(where, auth_invoker)
 
     def make(body: Callable[..., Any], input: type[BaseModel] | None, output: Any) -> Resolver[Any, Any]:
         return Resolver(
@@ -284,7 +286,7 @@ def create_resolver(
             source=function_source(body) or source,
             permission_classes=permission_classes,
             deprecation_reason=deprecation_reason,
-            auth_invoker=auth_invoker,
+            auth_invoker=invoker,
             publish_events=publish_events,
         )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from pydantic import ValidationError
 from typing_extensions import TypeForm
 
-from gqlplugin.checks import check_annotation, check_function, check_type, is_async, shown
+from gqlplugin.checks import check_annotation, check_function, check_type, is_async, read_invoker, shown
 from gqlplugin.codec import JsonCodec, NotJsonError, encode, refused
 from gqlplugin.errors import (
     DefinitionError,
@@ -22,7 +22,7 @@ from gqlplugin.errors import (
 )
 from gqlplugin.execution import ConcurrencyPolicy, RetryPolicy
 from gqlplugin.idempotency import keyed_field, refuse_client_key
-from gqlplugin.identity import AuthInvoker, User
+from gqlplugin.identity import AnyInvoker, AuthInvoker, User
 from gqlplugin.job import WorkflowJob
 from gqlplugin.platform.base import Binding, Definitions, RunnableWorkflow, current_binding, current_job
 from gqlplugin.platform.ids import uuid7
@@ -92,7 +92,7 @@ class Workflow(Generic[I, O]):
     async def trigger(
         self: Workflow[None, O2],
         *,
-        auth_invoker: AuthInvoker | str | None = None,
+        auth_invoker: AnyInvoker | None = None,
         idempotency_key: str | None = None,
         session: Session | AsyncSession | None = None,
     ) -> str: ...
@@ -101,7 +101,7 @@ class Workflow(Generic[I, O]):
         self,
         args: I,
         *,
-        auth_invoker: AuthInvoker | str | None = None,
+        auth_invoker: AnyInvoker | None = None,
         idempotency_key: str | None = None,
         session: Session | AsyncSession | None = None,
     ) -> str: ...
@@ -109,7 +109,7 @@ class Workflow(Generic[I, O]):
         self,
         args: Any = None,
         *,
-        auth_invoker: AuthInvoker | str | None = None,
+        auth_invoker: AnyInvoker | None = None,
         idempotency_key: str | None = None,
         session: Session | AsyncSession | None = None,
     ) -> str:
@@ -123,8 +123,8 @@ class Workflow(Generic[I, O]):
 
         Args:
             args: What the main job takes.
-            auth_invoker: The machine user the run runs as, from `auth.invoker(...)` or by its bare name. Without one
-                the run is anonymous.
+            auth_invoker: The machine user the run runs as: from `auth.invoker(...)`, its bare name, or
+                `{"namespace": ..., "machineUserName": ...}`. Without one the run is anonymous.
             idempotency_key: At most 255 characters, the caller's own. The same key with the same arguments and invoker
                 answers with the same ID and starts nothing. In a resolver it is by default one that follows from the
                 key that the client sent, if any.
@@ -145,7 +145,7 @@ class Workflow(Generic[I, O]):
             return _start_with(session, self, arg, auth_invoker, idempotency_key)
         return await _start(self, arg, auth_invoker, idempotency_key)
 
-    async def trigger_many(self, args: Iterable[I], *, auth_invoker: AuthInvoker | str | None = None) -> list[str]:
+    async def trigger_many(self, args: Iterable[I], *, auth_invoker: AnyInvoker | None = None) -> list[str]:
         """Start one run per argument, all of them or none, and return their IDs in the same order.
 
         It is one transaction: after an error nothing was started. In a job it is durable, as `trigger` is.
@@ -199,7 +199,7 @@ class Workflow(Generic[I, O]):
 
 
 async def _start(
-    workflow: RunnableWorkflow, arg: str, auth_invoker: AuthInvoker | str | None, idempotency_key: str | None
+    workflow: RunnableWorkflow, arg: str, auth_invoker: AnyInvoker | None, idempotency_key: str | None
 ) -> str:
     runtime = current_job.get()
     if runtime is not None:
@@ -219,7 +219,7 @@ async def _start(
     return run_id
 
 
-async def _start_all(workflow: RunnableWorkflow, args: list[str], auth_invoker: AuthInvoker | str | None) -> list[str]:
+async def _start_all(workflow: RunnableWorkflow, args: list[str], auth_invoker: AnyInvoker | None) -> list[str]:
     runtime = current_job.get()
     if runtime is not None:
         _check_registered(workflow, runtime.definitions)
@@ -235,9 +235,7 @@ async def _start_all(workflow: RunnableWorkflow, args: list[str], auth_invoker: 
     return run_ids
 
 
-def _allowed(
-    workflow: RunnableWorkflow, binding: Binding, auth_invoker: AuthInvoker | str | None
-) -> AuthInvoker | None:
+def _allowed(workflow: RunnableWorkflow, binding: Binding, auth_invoker: AnyInvoker | None) -> AuthInvoker | None:
     """The invoker of a start that the caller may make."""
     if binding.definitions is not None:
         _check_registered(workflow, binding.definitions)
@@ -250,7 +248,7 @@ def _start_with(
     session: Session | AsyncSession,
     workflow: RunnableWorkflow,
     arg: str,
-    auth_invoker: AuthInvoker | str | None,
+    auth_invoker: AnyInvoker | None,
     idempotency_key: str | None,
 ) -> str:
     if current_job.get() is not None:
@@ -271,7 +269,7 @@ def _start_with(
             "No app is bound, so nothing would start what session= writes: enter platform.execute(app)."
         )
     _check_registered(workflow, definitions)
-    invoker = definitions.resolve_invoker(auth_invoker)
+    invoker = definitions.resolve_invoker(read_invoker(auth_invoker))
     workflow.check_permission(binding.user, invoker)
     try:
         from gqlplugin.database.definition import Database  # noqa: PLC0415 - only who gives a session has SQLAlchemy
@@ -303,21 +301,22 @@ def _check_registered(workflow: RunnableWorkflow, definitions: Definitions) -> N
         )
 
 
-def _resolve(definitions: Definitions | None, auth_invoker: AuthInvoker | str | None) -> AuthInvoker | None:
+def _resolve(definitions: Definitions | None, auth_invoker: AnyInvoker | None) -> AuthInvoker | None:
+    given = read_invoker(auth_invoker)
     if definitions is not None:
-        return definitions.resolve_invoker(auth_invoker)
-    if isinstance(auth_invoker, str):
+        return definitions.resolve_invoker(given)
+    if isinstance(given, str):
         raise InvalidInputError(
-            f"Machine user {auth_invoker!r} can't be looked up, as no app is bound: use auth.invoker({auth_invoker!r})."
+            f"Machine user {given!r} can't be looked up, as no app is bound: use auth.invoker({given!r})."
         )
-    return auth_invoker
+    return given
 
 
 async def trigger_workflow(
     name: str,
     args: object = None,
     *,
-    auth_invoker: AuthInvoker | str | None = None,
+    auth_invoker: AnyInvoker | None = None,
     idempotency_key: str | None = None,
 ) -> str:
     """Start a run of a workflow by its name, and return the run's ID.

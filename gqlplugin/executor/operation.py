@@ -10,15 +10,23 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar, cast, overload
 from pydantic import BaseModel, ConfigDict, JsonValue
 from pydantic_core import to_jsonable_python
 
-from gqlplugin.checks import UnresolvedAnnotationError, check_function, check_type, hints_of, is_async, parameters_of
+from gqlplugin.checks import (
+    UnresolvedAnnotationError,
+    check_function,
+    check_type,
+    checked_invoker,
+    hints_of,
+    is_async,
+    parameters_of,
+)
 from gqlplugin.errors import DefinitionError, GqlpluginError, InvalidInputError, JobFailedError
 from gqlplugin.execution import RetryPolicy
 from gqlplugin.executor.registry import Registry
-from gqlplugin.identity import AuthInvoker
+from gqlplugin.identity import AnyInvoker, AuthInvoker
 from gqlplugin.job import JobContext, is_context
 from gqlplugin.platform.base import JobRuntime
 from gqlplugin.source import caller_source
-from gqlplugin.workflow import Workflow
+from gqlplugin.workflow import Workflow, trigger_workflow
 
 A = TypeVar("A")
 C_contra = TypeVar("C_contra", contravariant=True)
@@ -77,68 +85,114 @@ class Operation(ABC, Generic[C_contra]):
 
 
 class WorkflowOperation(Operation[C_contra]):
-    """Starts a workflow. Made by `workflow_operation`."""
+    """Starts a workflow. Made by `workflow_operation`.
+
+    Attributes:
+        name: The workflow's name.
+        workflow: The workflow itself, where it was given.
+    """
 
     kind = "workflow"
 
     def __init__(
-        self,
-        workflow: Workflow[Any, Any],
-        args: object,
-        auth_invoker: AuthInvoker | str | None,
+        self, workflow: Workflow[Any, Any] | str, args: object, auth_invoker: AuthInvoker | str | None
     ) -> None:
-        self.workflow = workflow
+        self.name = workflow if isinstance(workflow, str) else workflow.name
+        self.workflow = None if isinstance(workflow, str) else workflow
         self.args = args
         self.auth_invoker = auth_invoker
 
     @property
     def detail(self) -> str:
-        return self.workflow.name
+        return self.name
 
     async def run(self, args: C_contra, runtime: JobRuntime) -> FiringOutcome:
         """Start it, durably: another try answers with the run of the first."""
         del runtime
         given = await evaluated("args", self.args, args)
         try:
-            run_id = await self.workflow.trigger(given, auth_invoker=self.auth_invoker)
+            if self.workflow is None or _is_json_text(self.workflow, given):
+                run_id = await trigger_workflow(self.name, given, auth_invoker=self.auth_invoker)
+            else:
+                run_id = await self.workflow.trigger(given, auth_invoker=self.auth_invoker)
         except GqlpluginError as error:
             raise JobFailedError(error.message, code=error.code, may_retry=False) from error
         return FiringOutcome(workflow_run_id=run_id)
 
     def problems(self, app: Registry) -> Sequence[str]:
-        if app.workflows.get(self.workflow.name) is not self.workflow:
-            return [f"starts workflow {self.workflow.name!r}, which is not in define_app(workflows=[...])"]
-        return [*invoker_problems(app, self.auth_invoker), *self._argument_problems()]
+        workflow = app.workflows.get(self.name)
+        if workflow is None or self.workflow not in (None, workflow):
+            return [f"starts workflow {self.name!r}, which is not in define_app(workflows=[...])"]
+        return [*invoker_problems(app, self.auth_invoker), *self._argument_problems(workflow)]
 
-    def _argument_problems(self) -> list[str]:
+    def _argument_problems(self, workflow: Workflow[Any, Any]) -> list[str]:
         if callable(self.args):
             return []
         try:
-            self.workflow.encode_args(self.args)
+            if isinstance(self.args, str) and (self.workflow is None or _is_json_text(workflow, self.args)):
+                workflow.encode_json(self.args)
+            else:
+                workflow.encode_args(self.args)
         except InvalidInputError as error:
             return [f"has args that don't fit: {error.message.rstrip('.')}"]
         return []
 
 
+_ANYTHING = (Any, object, JsonValue)
+
+
+def _is_json_text(workflow: Workflow[Any, Any], given: object) -> bool:
+    """Whether text is the JSON of the argument, and not the argument itself, which it is where it fits as it is.
+
+    To a main job that takes anything, all text fits as it is: then what can be read as JSON is.
+    """
+    if not isinstance(given, str):
+        return False
+    takes_anything = workflow.input.type in _ANYTHING
+    try:
+        workflow.encode_json(given) if takes_anything else workflow.encode_args(given)
+    except InvalidInputError:
+        return not takes_anything
+    return takes_anything
+
+
+@overload
 def workflow_operation(
     workflow: Workflow[I, Any],
     *,
     args: I | Callable[[A], I | Awaitable[I]] = cast(Any, None),  # noqa: B008 - None, for those that take none
-    auth_invoker: AuthInvoker | str | None = None,
-) -> Operation[A]:
+    auth_invoker: AnyInvoker | None = None,
+) -> Operation[A]: ...
+@overload
+def workflow_operation(
+    workflow: str, *, args: Callable[[A], object] | object = None, auth_invoker: AnyInvoker | None = None
+) -> Operation[A]: ...
+def workflow_operation(
+    workflow: Workflow[Any, Any] | str, *, args: object = None, auth_invoker: AnyInvoker | None = None
+) -> Operation[Any]:
     """Start a workflow.
 
     ```python
     workflow_operation(order_processing, args=lambda args: OrderProcessing(order_id=args.new_record.id))
+    workflow_operation("order-processing", args=lambda args: json.dumps(args.body))
     ```
 
     Args:
-        workflow: Of the same app.
+        workflow: Of the same app, or its name. Given itself, editors check `args`.
         args: What its main job takes, or a function of the trigger's arguments that makes it. One that raises fails the
-            firing, which is not tried again.
-        auth_invoker: The machine user that the run runs as; anonymous by default.
+            firing, which is not tried again. Text is JSON, as for `trigger_workflow`. Where the workflow itself is
+            given, text that its main job takes is the argument; where that takes anything, text that is not JSON is.
+        auth_invoker: The machine user that the run runs as, given as to `Workflow.trigger`; anonymous by default.
+
+    Raises:
+        DefinitionError: An argument is of another type. A name or static `args` that don't fit the app are found by
+            `define_app`.
     """
-    return WorkflowOperation(workflow, args, auth_invoker)
+    where = f"The workflow_operation at {caller_source()}"
+    check_type(where, "workflow", workflow, (Workflow, str), "what create_workflow(...) makes, or its name")
+    if callable(args):
+        check_function(where, "args", args, 1, "a function of the trigger's arguments")
+    return WorkflowOperation(workflow, args, checked_invoker(where, auth_invoker))
 
 
 class FunctionOperation(Operation[C_contra]):

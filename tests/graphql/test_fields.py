@@ -130,9 +130,10 @@ def describing(auth_invoker: AuthInvoker | str | None = None) -> Resolver[Any, A
     return describe
 
 
-async def test_body_knows_caller_invoker_and_environment() -> None:
+@pytest.mark.parametrize("invoker", ["manager", {"namespace": "my-auth", "machineUserName": "manager"}], ids=repr)
+async def test_body_knows_caller_invoker_and_environment(invoker: Any) -> None:
     """The context is the binding's: who calls, the machine user of `auth_invoker`, the app's env."""
-    resolver = describing("manager")
+    resolver = describing(invoker)
     app = define_app("shop", auth=AUTH, resolvers=[resolver], env={"currency": "EUR"})
     with bound(app, User(id="ada", type="user")):
         data = await answer(schema_of(resolver), "{ describe }")

@@ -127,6 +127,8 @@ async def triggers() -> None:
     assert_type(await processing.trigger(Order(order_id="1"), auth_invoker=auth.invoker("manager")), str)
     assert_type(await processing.trigger(Order(order_id="1"), auth_invoker="manager", idempotency_key="k"), str)
     assert_type(await counting.trigger(auth_invoker="manager"), str)
+    seed = await counting.trigger(auth_invoker={"namespace": "my-auth", "machineUserName": "manager"})
+    assert_type(seed, str)
     assert_type(await elsewhere.trigger(Order(order_id="1")), str)
     assert_type(await listed.trigger([1, 2]), str)
     assert_type(await trigger_workflow("processing", {"order_id": "1"}), str)
