@@ -61,6 +61,16 @@ def check_durations(where: str, given: Mapping[str, object]) -> None:
         check_duration(where, name, value)
 
 
+def check_counts(where: str, given: Mapping[str, object]) -> None:
+    """Refuse numbers, by the names of their arguments, that are given as something else.
+
+    Raises:
+        DefinitionError: One is not an int.
+    """
+    for name, value in given.items():
+        check_type(where, name, value, int, f"{name}=100")
+
+
 def checked_items(where: str, name: str, values: object, type_: type[T], instead: str) -> tuple[T, ...]:
     """The items of an argument that is a collection.
 

@@ -282,9 +282,8 @@ def _cron_problem(cron: str) -> str | None:
             )
         if (term := _overstepping(index, text)) is not None:
             return (
-                f"{given}, whose {field.name} {text!r} has a step that {term!r} has no room for: steps are counted "
-                f"from the start of each {field.period}. Use a smaller step, at most {field.last}, or name the values "
-                "(1,3)."
+                f"{given}, whose {field.name} {text!r} has a step beyond its field in {term!r}: steps are counted from "
+                f"the start of each {field.period}. Use a smaller step, at most {field.last}, or list the values (1,3)."
             )
     if not _comes_true(cron):
         return f"{given}, which never comes true: no date has such a day, month and day of the week. Write another day."

@@ -50,6 +50,10 @@ async def may_start(user: object, invoker: object) -> bool:
     return True
 
 
+async def may_start_alone(user: object) -> bool:
+    return True
+
+
 def two_values(args: int, count: int) -> int:
     return count
 
@@ -200,6 +204,11 @@ REFUSED: list[tuple[Callable[[], object], str]] = [
         "leeway=5: write timedelta(sec",
     ),
     (lambda: EmbeddedPlatform("a", retention=30), "retention=30: write timedelta(seconds=30)."),  # type: ignore[arg-type]
+    (lambda: EmbeddedPlatform("a", threads="5"), "threads='5': write threads=100."),  # type: ignore[arg-type]
+    (
+        lambda: make.CallerPolicy(operators=may_start_alone),
+        "operators=the function may_start_alone, which is async: wr",
+    ),
     # what an app takes
     (
         lambda: make.define_app("a", workflows=[place_order]),

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Self
 
-from gqlplugin.checks import check_durations
+from gqlplugin.checks import check_counts, check_durations
 from gqlplugin.codec import check_json, is_unicode
 from gqlplugin.errors import FailedPreconditionError, InvalidInputError, NotFoundError, UnsupportedError
 from gqlplugin.execution import (
@@ -83,6 +83,10 @@ class EmbeddedPlatform:
         check_durations(
             "EmbeddedPlatform",
             {"shutdown_grace": shutdown_grace, "retention": retention, "idempotency_key_ttl": idempotency_key_ttl},
+        )
+        check_counts(
+            "EmbeddedPlatform",
+            {"max_concurrent_runs": max_concurrent_runs, "threads": threads, "max_arg_bytes": max_arg_bytes},
         )
         self._path = os.fspath(path)
         self._max_concurrent_runs = max_concurrent_runs

@@ -12,7 +12,7 @@ from typing import Self
 from pydantic import SecretStr
 from temporalio.service import TLSConfig
 
-from gqlplugin.checks import check_durations
+from gqlplugin.checks import check_counts, check_durations
 from gqlplugin.errors import FailedPreconditionError, InvalidInputError, NotFoundError, UnsupportedError
 from gqlplugin.execution import ExecutionFilter, ExecutionPage, JobExecution, WaitFilter, WaitPage, WorkflowExecution
 from gqlplugin.identity import AuthInvoker, User
@@ -77,6 +77,10 @@ class TemporalPlatform:
         check_durations(
             "TemporalPlatform",
             {"timeout": timeout, "heartbeat_timeout": heartbeat_timeout, "shutdown_grace": shutdown_grace},
+        )
+        check_counts(
+            "TemporalPlatform",
+            {"max_concurrent_runs": max_concurrent_runs, "threads": threads, "max_arg_bytes": max_arg_bytes},
         )
         if not (address and namespace):
             raise InvalidInputError("`address` and `namespace` must not be empty.")
