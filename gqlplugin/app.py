@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType, NoneType
-from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, cast, get_origin, runtime_checkable
 
 from pydantic import PydanticUndefinedAnnotation, PydanticUserError
 
@@ -25,7 +25,7 @@ from gqlplugin.job import WorkflowJob
 from gqlplugin.models.names import type_problems
 from gqlplugin.names import firing_name, is_graphql_name, is_name, name_problem, pascal_case
 from gqlplugin.platform.base import EnvValue, Platform
-from gqlplugin.resolver import Resolver
+from gqlplugin.resolver import Resolver, ResolverContext
 from gqlplugin.schedule import Schedule
 from gqlplugin.source import Source, caller_source
 from gqlplugin.wait_point import WaitPoint
@@ -256,6 +256,11 @@ def _bad_types(
         try:
             codec: JsonCodec[Any] = getattr(one, part)
             codec.adapter  # noqa: B018 - building it is the check
+            if (get_origin(codec.type) or codec.type) is ResolverContext:
+                raise DefinitionError(
+                    "it takes a ResolverContext, which only resolvers get: write (input, ctx: JobContext) "
+                    f"({one.source})"
+                )
         except DefinitionError as error:
             problems.append(f"{kind} {one.name!r}: {error}")
         except (PydanticUserError, PydanticUndefinedAnnotation) as error:

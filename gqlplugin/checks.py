@@ -142,7 +142,7 @@ def checked_invoker(where: str, given: object) -> AuthInvoker | str | None:
     try:
         return read_invoker(given)
     except InvalidInputError as error:
-        raise DefinitionError(f"{where} has {error.message}") from None
+        raise DefinitionError(f"{where}: {error.message}") from None
 
 
 def parameters_of(where: str, function: object) -> list[inspect.Parameter]:

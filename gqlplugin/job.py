@@ -211,13 +211,13 @@ def _in_event_loop() -> bool:
     return True
 
 
-def _parameters_of(where: str, body: object) -> list[inspect.Parameter]:
+def _parameters_of(where: str, body: Callable[..., Any]) -> list[inspect.Parameter]:
     parameters = parameters_of(where, body)
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     if len(parameters) > 2 or any(parameter.kind not in positional for parameter in parameters):
         hidden = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
         raise DefinitionError(
-            f"{where} must take (), (input) or (input, ctx), not ({', '.join(map(str, parameters))})."
+            f"{where} must take (), (input) or (input, ctx), not {inspect.signature(body)}."
             + (" A decorator around it shows its parameters with @functools.wraps." if hidden else "")
         )
     return parameters

@@ -154,9 +154,10 @@ def define_wait_points(namespace: C) -> C:
         namespace: A class whose annotations are wait points.
 
     Raises:
-        DefinitionError: An annotation is something else.
+        DefinitionError: It is not a class, or an annotation is something else.
     """
     source = caller_source()
+    check_type(f"define_wait_points at {source}", "namespace", namespace, type, "a class with the wait points")
     for attribute, annotation in get_type_hints(namespace, include_extras=True).items():
         if get_origin(annotation) is not WaitPoint:
             raise DefinitionError(

@@ -209,10 +209,22 @@ REFUSED: list[tuple[Callable[[], object], str]] = [
         lambda: make.CallerPolicy(operators=may_start_alone),
         "operators=the function may_start_alone, which is async: wr",
     ),
+    (
+        lambda: make.define_wait_points(5),
+        "define_wait_points at HERE has namespace=5: write a class with the wait points",
+    ),
+    (
+        lambda: make.create_resolver(name="a", operation="query", auth_invoker=3),
+        "HERE: auth_invoker=3 is not an invoker: w",
+    ),
     # what an app takes
     (
         lambda: make.define_app("a", workflows=[place_order]),
         "define_app at HERE has <WorkflowJob 'place-order'> in workflows=: write what create_workflow(...) makes.",
+    ),
+    (
+        lambda: make.define_app("a", jobs=[make.create_workflow_job(name="a-b-c")(of_context)]),
+        "job 'a-b-c': it takes a ResolverContext, which only resolvers get: write (input, ctx: JobContext)",
     ),
     (lambda: make.define_app("a", workflows=placing), "workflows=<Workflow 'placing'>: write workflows=[...]"),
     (

@@ -153,11 +153,11 @@ def test_an_invoker_may_be_a_dict() -> None:
     assert "Machine user 'nobody' is not defined" in problems_of(unknown, auth=auth, workflows=[sweeping])
     for wrong in (3, {"namespace": "my-auth"}):
         with pytest.raises(
-            DefinitionError, match=r"The workflow_operation at .*:\d+ has auth_invoker=.* is not an invoker"
+            DefinitionError, match=r"The workflow_operation at .*:\d+: auth_invoker=.* is not an invoker"
         ):
             make(sweeping, auth_invoker=wrong)
         with pytest.raises(
-            DefinitionError, match=r"The graphql_operation at .*:\d+ has auth_invoker=.* is not an invoker"
+            DefinitionError, match=r"The graphql_operation at .*:\d+: auth_invoker=.* is not an invoker"
         ):
             graphql_operation("{ a }", auth_invoker=wrong)  # type: ignore[arg-type]  # the mistake
 
