@@ -17,6 +17,7 @@ from gqlplugin import (
     create_workflow,
     create_workflow_job,
     define_app,
+    define_wait_point,
     function_operation,
     schedule_trigger,
 )
@@ -238,6 +239,27 @@ async def test_a_handler_may_write_to_the_replaced_stdout(capsys: pytest.Capture
 
     assert await logged(body, capture_print=True) == ["WARNING logged", "INFO printed"]
     assert capsys.readouterr().out == "logged\nprinted\n"
+
+
+async def test_what_is_printed_before_a_wait_is_logged_once() -> None:
+    """A job that goes on after a wait runs again from its top; its lines, and the one it had begun, are not repeated."""
+    approval = define_wait_point("approval", payload=None, result=bool)
+
+    async def body() -> None:
+        print("asking\nanswer:", end=" ")
+        print(await approval.wait(None))
+        print("done")
+
+    app = app_of(body, capture_print=True)
+    async with MemoryPlatform() as platform, platform.execute(app):
+        run_id = await app.workflows["one"].trigger(None)
+        async with asyncio.timeout(30):
+            async for run in platform.watch(run_id):
+                if run.status is ExecutionStatus.WAITING:
+                    break
+        await approval.resolve(run_id, True)
+        job = await job_of(platform, run_id)
+    assert [line.split(" ", 1)[1] for line in job.logs] == ["INFO asking", "INFO answer: True", "INFO done"]
 
 
 async def test_a_long_line_is_not_kept_in_memory() -> None:
