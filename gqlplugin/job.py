@@ -95,9 +95,14 @@ class JobContext:
             message: What it is doing.
 
         Raises:
+            TypeError: The fraction is not a number.
             ValueError: The fraction is out of its range.
         """
-        if not 0 <= fraction <= 1:
+        try:
+            fits = 0 <= fraction <= 1
+        except TypeError:
+            raise TypeError(f"progress takes a fraction from 0 to 1, such as 0.5, not {fraction!r}") from None
+        if not fits:
             raise ValueError(f"progress takes a fraction from 0 to 1, not {fraction}")
         self._runtime.progress(fraction, message)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
@@ -18,6 +19,7 @@ _MAX_PARTIAL_LINE = 8 * 1024
 
 _logger = logging.getLogger("gqlplugin.jobs")
 _formatter = logging.Formatter()
+_TRACE = re.compile(r"\n(Stack|.*Traceback) \(most recent call last\):\n")
 _handling: ContextVar[bool] = ContextVar("gqlplugin_handling_log_record", default=False)
 """Whether a line of a job is being handled by `logging`, whose handlers may write to `sys.stdout`."""
 
@@ -47,7 +49,10 @@ class JobLog(logging.LoggerAdapter[logging.Logger]):
         record = self._record(level, msg, args, **given)
         text = _message_of(record)
         if record.exc_info:
-            text = f"{text}\n{_formatter.formatException(record.exc_info)}"
+            trace = _formatter.formatException(record.exc_info)
+            if _TRACE.search(f"\n{trace}") is None:  # of an exception that was never raised
+                trace = f"Traceback (most recent call last):\n{trace}"
+            text = f"{text}\n{trace}"
         if record.stack_info:
             text = f"{text}\n{record.stack_info}"
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -81,6 +86,12 @@ class JobLog(logging.LoggerAdapter[logging.Logger]):
         return self.logger.makeRecord(
             self.logger.name, level, file, line, msg, cast(Any, args), exc, function, extra, stack
         )
+
+
+def public_line(line: str) -> str:
+    """A line of a job's log without traceback and stack, which are for operators: what is left is the job's message."""
+    found = _TRACE.search(line)
+    return line if found is None else line[: found.start()]
 
 
 def _message_of(record: logging.LogRecord) -> str:

@@ -13,6 +13,7 @@ from gqlplugin import (
     App,
     JobContext,
     User,
+    create_asgi,
     create_executor,
     create_workflow,
     create_workflow_job,
@@ -24,7 +25,7 @@ from gqlplugin import (
 from gqlplugin.execution import ExecutionStatus, JobExecution
 from gqlplugin.names import firing_name
 from gqlplugin.platform.job_log import JobLog
-from gqlplugin.testing import MemoryPlatform
+from gqlplugin.testing import MemoryPlatform, serve
 
 pytestmark = pytest.mark.anyio
 
@@ -109,10 +110,37 @@ async def test_a_traceback_stays_with_the_run() -> None:
     assert by_exception.startswith("ERROR failed 1\nTraceback (most recent call last):\n")
     assert by_exception.endswith("\nLookupError: no such order")
     assert by_error.startswith("INFO again\nTraceback (most recent call last):\n")
-    assert by_tuple == "INFO as a tuple\nLookupError: no such order"
+    assert by_tuple == "INFO as a tuple\nTraceback (most recent call last):\nLookupError: no such order"
     assert by_stack.startswith("INFO here\nStack (most recent call last):\n")
     assert 'ctx.log.info("here", stack_info=True)' in by_stack
     assert plain == "INFO nothing"
+
+
+async def test_a_traceback_is_not_for_clients() -> None:
+    """GraphQL shows the message of a line, and not what `logging` adds of the code."""
+
+    async def body(_: None, ctx: JobContext) -> None:
+        try:
+            try:
+                raise LookupError("SELECT secret")
+            except LookupError as cause:
+                raise ExceptionGroup("several", [ValueError("secret")]) from cause
+        except ExceptionGroup as group:
+            ctx.log.exception("failed:\ntwice")
+            ctx.log.error("failed", exc_info=group.exceptions[0])
+        ctx.log.error("failed", exc_info=ValueError("secret"), stack_info=True)
+        ctx.log.error("Traceback (most recent call last): of what?")
+
+    app = app_of(body)
+    query = "query ($id: ID!) { workflowRun(id: $id) { jobs { logs } } }"
+    async with MemoryPlatform() as platform, serve(create_asgi(app, platform)) as client:
+        run_id = await app.workflows["one"].trigger(None)
+        await job_of(platform, run_id)
+        answer = await client.execute(query, {"id": run_id})
+    lines = answer.data["workflowRun"]["jobs"][0]["logs"]
+    assert [line.split(" ", 1)[1] for line in lines] == [
+        "ERROR failed:\ntwice", "ERROR failed", "ERROR failed", "ERROR Traceback (most recent call last): of what?",
+    ]  # fmt: skip
 
 
 async def test_the_record_is_that_of_logging(caplog: pytest.LogCaptureFixture) -> None:
@@ -242,7 +270,7 @@ async def test_a_handler_may_write_to_the_replaced_stdout(capsys: pytest.Capture
 
 
 async def test_what_is_printed_before_a_wait_is_logged_once() -> None:
-    """A job that goes on after a wait runs again from its top; its lines, and the one it had begun, are not repeated."""
+    """A job that goes on after a wait runs again from its top, and does not repeat its lines, nor the one it began."""
     approval = define_wait_point("approval", payload=None, result=bool)
 
     async def body() -> None:
