@@ -168,7 +168,7 @@ _captures: list[_JobStdout] = []
 @contextmanager
 def capturing_print(definitions: Definitions) -> Iterator[None]:
     """While entered, what jobs of the definitions print goes to their logs, where `capture_print` asks for it."""
-    if not definitions.capture_print:
+    if not definitions.capture_print or getattr(sys, "stdout", None) is None:  # None in a process without a console
         yield
         return
     with _lock:
