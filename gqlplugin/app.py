@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol
+from types import MappingProxyType, NoneType
+from typing import TYPE_CHECKING, Any, Protocol, cast, get_origin, runtime_checkable
 
 from pydantic import PydanticUndefinedAnnotation, PydanticUserError
 
 from gqlplugin.auth import Auth
+from gqlplugin.checks import check_type, checked_items
 from gqlplugin.codec import JsonCodec, one_way_fields
 from gqlplugin.discovery import Discovered, discover, reachable_jobs, reachable_wait_points
 from gqlplugin.errors import DefinitionError, InvalidInputError
@@ -19,14 +20,14 @@ from gqlplugin.executor.definition import Executor
 from gqlplugin.executor.firing import Firing
 from gqlplugin.executor.records import RecordTrigger
 from gqlplugin.executor.trigger import ResolverExecutedTrigger, ScheduleTrigger
-from gqlplugin.identity import AuthInvoker
+from gqlplugin.identity import AnyInvoker, AuthInvoker
 from gqlplugin.job import WorkflowJob
 from gqlplugin.models.names import type_problems
 from gqlplugin.names import firing_name, is_graphql_name, is_name, name_problem, pascal_case
 from gqlplugin.platform.base import EnvValue, Platform
-from gqlplugin.resolver import Resolver
+from gqlplugin.resolver import Resolver, ResolverContext
 from gqlplugin.schedule import Schedule
-from gqlplugin.source import Source
+from gqlplugin.source import Source, caller_source
 from gqlplugin.wait_point import WaitPoint
 from gqlplugin.workflow import Workflow
 
@@ -49,6 +50,7 @@ class App:
     executors: Mapping[str, Executor[Any]] = field(default_factory=dict)
     databases: Mapping[str, Database] = field(default_factory=dict)
     wait_points: Mapping[str, WaitPoint[Any, Any]] = field(default_factory=dict)
+    capture_print: bool = False
 
     @cached_property
     def firings(self) -> Mapping[str, Firing]:
@@ -99,8 +101,8 @@ class App:
         main_job = self.workflows[workflow_name].main_job
         return [] if main_job is None else [job.name for job in reachable_jobs([main_job])]
 
-    def resolve_invoker(self, invoker: AuthInvoker | str | None) -> AuthInvoker | None:
-        """The machine user meant by a bare name or an invoker; None stays None.
+    def resolve_invoker(self, invoker: AnyInvoker | None) -> AuthInvoker | None:
+        """The machine user meant by a bare name, an invoker, or a dict of namespace and name; None stays None.
 
         Raises:
             InvalidInputError: The app's auth does not define it.
@@ -125,6 +127,7 @@ def define_app(
     databases: Iterable[Database] = (),
     wait_points: Iterable[WaitPoint[Any, Any]] = (),
     env: Mapping[str, EnvValue] | None = None,
+    capture_print: bool = False,
 ) -> App:
     """Bring definitions together and check them all.
 
@@ -141,12 +144,28 @@ def define_app(
         databases: What resolvers and jobs get by `get_db`, and where changes of records are noticed.
         wait_points: Wait points that can't be found by themselves, such as those of workflows defined elsewhere.
         env: Values that resolvers and jobs get as `ctx.env`.
+        capture_print: Whether what a job prints goes to its log, as `ctx.log.info` would log it, instead of to the
+            process's stdout. While the app executes, `sys.stdout` is replaced by an object that passes on whatever
+            else is written to it.
 
     Raises:
-        DefinitionError: With every problem: malformed and duplicate names, missing main jobs, unknown machine users,
-            types that have no form in JSON or GraphQL.
+        DefinitionError: An argument is of another type. Else with every problem: malformed and duplicate names, missing
+            main jobs, unknown machine users, types that have no form in JSON or GraphQL.
     """
-    workflows, resolvers, executors, databases = tuple(workflows), tuple(resolvers), tuple(executors), tuple(databases)
+    where = f"define_app at {caller_source()}"
+    check_type(where, "name", name, str, 'define_app("shop", ...)')
+    if auth is not None:
+        check_type(where, "auth", auth, Auth, "what define_auth(...) makes")
+    workflows = checked_items(where, "workflows", workflows, Workflow, "what create_workflow(...) makes")
+    resolvers = checked_items(where, "resolvers", resolvers, Resolver, "what create_resolver(...) makes")
+    jobs = checked_items(where, "jobs", jobs, WorkflowJob, "what create_workflow_job(...) makes")
+    executors = checked_items(where, "executors", executors, Executor, "what create_executor(...) makes")
+    wait_points = checked_items(where, "wait_points", wait_points, WaitPoint, "what define_wait_point(...) makes")
+    databases = cast(
+        "tuple[Database, ...]",  # without SQLAlchemy there is no class to check for
+        checked_items(where, "databases", databases, _Named, "what define_database(...) makes"),
+    )
+    check_type(where, "env", env, (Mapping, NoneType), 'env={"currency": "EUR"}')
     given = [*jobs, *(workflow.main_job for workflow in workflows if workflow.main_job is not None)]
     functions = [function for one in executors for function in one.operation.functions()]
     found = list(reachable_jobs(given, functions))
@@ -180,6 +199,7 @@ def define_app(
         executors=MappingProxyType({one.name: one for one in executors}),
         databases=MappingProxyType({one.name: one for one in databases}),
         wait_points=MappingProxyType({one.name: one for one in waits}),
+        capture_print=capture_print,
     )
     problems += _bad_executors(app, executors)
     if problems:
@@ -195,6 +215,7 @@ def _bad_executors(app: App, executors: Iterable[Executor[Any]]) -> list[str]:
     ]
 
 
+@runtime_checkable
 class _Named(Protocol):
     @property
     def name(self) -> str: ...
@@ -235,6 +256,11 @@ def _bad_types(
         try:
             codec: JsonCodec[Any] = getattr(one, part)
             codec.adapter  # noqa: B018 - building it is the check
+            if (get_origin(codec.type) or codec.type) is ResolverContext:
+                raise DefinitionError(
+                    "it takes a ResolverContext, which only resolvers get: write (input, ctx: JobContext) "
+                    f"({one.source})"
+                )
         except DefinitionError as error:
             problems.append(f"{kind} {one.name!r}: {error}")
         except (PydanticUserError, PydanticUndefinedAnnotation) as error:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
+from types import MappingProxyType, NoneType
 from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
 
 from typing_extensions import TypeForm
 
+from gqlplugin.checks import check_type, read_invoker
 from gqlplugin.errors import DefinitionError, InvalidInputError
-from gqlplugin.identity import AuthInvoker, MachineUser, User
+from gqlplugin.identity import AnyInvoker, AuthInvoker, MachineUser, User
 from gqlplugin.oauth.secrets import checked_secret
 from gqlplugin.secret import Secret
 from gqlplugin.source import Source, caller_source
@@ -44,14 +45,14 @@ class Auth(Generic[N]):
             raise InvalidInputError(self._unknown(name))
         return AuthInvoker(self.namespace, name)
 
-    def resolve(self, invoker: AuthInvoker | str) -> AuthInvoker:
-        """The invoker meant by a bare name or an invoker.
+    def resolve(self, invoker: AnyInvoker) -> AuthInvoker:
+        """The invoker meant by a bare name, an invoker, or a dict of namespace and name.
 
         Raises:
-            InvalidInputError: It is of another namespace, or there is no such machine user.
+            InvalidInputError: It is of another namespace, there is no such machine user, or it is something else.
         """
-        if isinstance(invoker, str):
-            invoker = AuthInvoker(self.namespace, invoker)
+        given = read_invoker(invoker)
+        invoker = given if isinstance(given, AuthInvoker) else AuthInvoker(self.namespace, given or "")
         if invoker.namespace != self.namespace:
             raise InvalidInputError(
                 f"Auth namespace {invoker.namespace!r} is not the app's: use auth.invoker(...) of {self.namespace!r}."
@@ -91,11 +92,16 @@ def define_auth(
             or a secret is too short. Malformed names are found by `define_app`, with everything else.
     """
     source = caller_source()
+    check_type(f"define_auth at {source}", "namespace", namespace, str, 'define_auth("my-auth", ...)')
     names = get_args(machine_users)
     if get_origin(machine_users) is not Literal or not all(isinstance(name, str) for name in names):
         raise DefinitionError(
             f'Auth {namespace!r} at {source} takes the machine users as a Literal of strings: Literal["manager"].'
         )
+    for what, by_name in (("attributes", attributes), ("secrets", secrets)):
+        check_type(f"Auth {namespace!r} at {source}", what, by_name, (Mapping, NoneType), f'{what}={{"manager": ...}}')
+    for name, one in (attributes or {}).items():
+        check_type(f"Auth {namespace!r} at {source}", f"attributes[{name!r}]", one, Mapping, '{"role": "MANAGER"}')
     given: Mapping[str, Mapping[str, Any]] = attributes or {}
     checked = {
         name: checked_secret(one, f"auth {namespace!r}: the secret of {name!r} ({source})")

@@ -6,9 +6,11 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+from gqlplugin.checks import check_type, plain_function
 from gqlplugin.errors import DefinitionError
 from gqlplugin.executor.definition import Executor
 from gqlplugin.job import WorkflowJob
@@ -58,6 +60,7 @@ def discover(*packages: str) -> Discovered:
 
 
 def _modules_of(package: str) -> Iterator[ModuleType]:
+    check_type("discover", "package", package, str, 'its dotted name, such as discover("shop.workflows")')
     try:
         module = importlib.import_module(package)
     except ModuleNotFoundError as error:
@@ -103,7 +106,12 @@ def _named_by(body: object) -> Iterator[WorkflowJob[Any, Any] | WaitPoint[Any, A
     waiting = [body]
     while waiting:
         value = waiting.pop(0)
-        function = getattr(value, "__func__", value)
+        if isinstance(value, partial):
+            arguments = [*value.args, *value.keywords.values()]
+            yield from (one for one in arguments if isinstance(one, WorkflowJob | WaitPoint))
+            waiting += arguments
+        function = plain_function(value)
+        function = getattr(function, "__func__", function)
         if not isinstance(function, FunctionType) or id(function) in seen:
             continue
         seen.add(id(function))

@@ -173,6 +173,9 @@ class JobFailedError(GqlpluginError):
         code: A stable code of your own, `JOB_FAILED` by default.
         may_retry: Whether another try can end otherwise: False ends the run whatever its retry policy says.
         retry_after: How long to wait for the next try, instead of the policy's own wait.
+
+    Raises:
+        TypeError: `retry_after` is not a timedelta.
     """
 
     code = "JOB_FAILED"
@@ -185,6 +188,10 @@ class JobFailedError(GqlpluginError):
         may_retry: bool = True,
         retry_after: timedelta | None = None,
     ) -> None:
+        if not isinstance(retry_after, timedelta | None):
+            raise TypeError(
+                f"JobFailedError(retry_after=) takes a timedelta, such as timedelta(seconds=30), not {retry_after!r}"
+            )
         super().__init__(message)
         self.job_code = code
         self.may_retry = may_retry

@@ -8,7 +8,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import blake2b
 
+from gqlplugin.checks import check_duration, check_type
 from gqlplugin.identity import AuthInvoker, User
+from gqlplugin.source import caller_source
 
 
 class ExecutionStatus(StrEnum):
@@ -91,6 +93,7 @@ class RetryPolicy:
         backoff_multiplier: Factor from one wait to the next, at least 1.
 
     Raises:
+        DefinitionError: A value is of another type.
         ValueError: A value is out of its range.
     """
 
@@ -100,6 +103,11 @@ class RetryPolicy:
     backoff_multiplier: float = 2.0
 
     def __post_init__(self) -> None:
+        where = f"RetryPolicy at {caller_source(3)}"
+        check_type(where, "max_retries", self.max_retries, int, "max_retries=3")
+        check_duration(where, "initial_backoff", self.initial_backoff)
+        check_duration(where, "max_backoff", self.max_backoff)
+        check_type(where, "backoff_multiplier", self.backoff_multiplier, (int, float), "backoff_multiplier=2.0")
         if not 1 <= self.max_retries <= 10:
             raise ValueError(f"max_retries must be from 1 to 10, not {self.max_retries}")
         if not timedelta(0) < self.initial_backoff <= timedelta(hours=1):
@@ -126,12 +134,20 @@ class ConcurrencyPolicy:
         max_concurrent_executions: 1 to 1000.
 
     Raises:
+        DefinitionError: The value is not an int.
         ValueError: The value is out of its range.
     """
 
     max_concurrent_executions: int
 
     def __post_init__(self) -> None:
+        check_type(
+            f"ConcurrencyPolicy at {caller_source(3)}",
+            "max_concurrent_executions",
+            self.max_concurrent_executions,
+            int,
+            "max_concurrent_executions=10",
+        )
         if not 1 <= self.max_concurrent_executions <= 1000:
             raise ValueError(f"max_concurrent_executions must be from 1 to 1000, not {self.max_concurrent_executions}")
 

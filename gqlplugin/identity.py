@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, TypedDict
 
 _EXECUTOR = "executor/"
 
@@ -52,6 +52,17 @@ class AuthInvoker:
 
     namespace: str
     machine_user_name: str
+
+
+class InvokerFields(TypedDict):
+    """An `AuthInvoker` as the Tailor Platform's functions take one, `{"namespace": ..., "machineUserName": ...}`."""
+
+    namespace: str
+    machineUserName: str
+
+
+AnyInvoker: TypeAlias = AuthInvoker | str | InvokerFields
+"""The machine user that something runs as: from `auth.invoker(...)`, its bare name, or namespace and name in a dict."""
 
 
 @dataclass(frozen=True, slots=True)

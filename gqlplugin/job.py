@@ -4,41 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
+from collections import abc
 from collections.abc import Callable, Coroutine, Mapping
-from datetime import UTC, datetime
-from typing import Any, Generic, Protocol, TypeVar, cast, get_type_hints, overload
+from contextlib import suppress
+from inspect import isawaitable
+from types import UnionType
+from typing import (
+    Annotated,
+    Any,
+    Generic,
+    NamedTuple,
+    Protocol,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    overload,
+)
 
 from pydantic import ValidationError
 
+from gqlplugin.checks import (
+    UnresolvedAnnotationError,
+    check_type,
+    function_source,
+    hints_of,
+    is_async,
+    parameters_of,
+)
 from gqlplugin.codec import JsonCodec, NotJsonError, describe, encode
 from gqlplugin.errors import DefinitionError, FailedPreconditionError, JobFailedError
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.base import EnvValue, JobRuntime, current_job
-from gqlplugin.source import Source, caller_source, function_source
+from gqlplugin.platform.job_log import JobLog
+from gqlplugin.source import Source, caller_source
 
 I = TypeVar("I")  # noqa: E741 - the input, as O is the output
 O = TypeVar("O")  # noqa: E741
 O2 = TypeVar("O2")
-
-_logger = logging.getLogger("gqlplugin.jobs")
-
-
-class JobLog(logging.LoggerAdapter[logging.Logger]):
-    """Writes to the job's own log, which stays with the run, and to the logger `gqlplugin.jobs`."""
-
-    def __init__(self, runtime: JobRuntime) -> None:
-        run = runtime.execution
-        super().__init__(_logger, {"run_id": run.id, "job_id": runtime.job_id, "workflow": run.workflow_name})
-        self._runtime = runtime
-
-    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
-        """Write one line, of any level."""
-        text = str(msg) % args if args else str(msg)
-        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        self._runtime.log(f"{now} {logging.getLevelName(level)} {text}")
-        kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1
-        super().log(level, msg, *args, **kwargs)
 
 
 class JobContext:
@@ -75,7 +79,10 @@ class JobContext:
 
     @property
     def log(self) -> JobLog:
-        """A logger whose lines stay with the run: `ctx.log.info("charged %s", amount)`. At most 64 KiB per job."""
+        """A logger whose lines stay with the run: `ctx.log.info("charged %s", amount)`. At most 64 KiB per job.
+
+        It is used as a logger of `logging` is, and its lines go to the logger `gqlplugin.jobs` too.
+        """
         if self._log is None:
             self._log = JobLog(self._runtime)
         return self._log
@@ -88,9 +95,14 @@ class JobContext:
             message: What it is doing.
 
         Raises:
+            TypeError: The fraction is not a number.
             ValueError: The fraction is out of its range.
         """
-        if not 0 <= fraction <= 1:
+        try:
+            fits = 0 <= fraction <= 1
+        except TypeError:
+            raise TypeError(f"progress takes a fraction from 0 to 1, such as 0.5, not {fraction!r}") from None
+        if not fits:
             raise ValueError(f"progress takes a fraction from 0 to 1, not {fraction}")
         self._runtime.progress(fraction, message)
 
@@ -107,9 +119,11 @@ class WorkflowJob(Generic[I, O]):
         self.name = name
         self.body = body
         self.source = source
-        self._takes = len(_parameters_of(name, body))
-        self._is_async = inspect.iscoroutinefunction(body)
+        self._signature: _Signature | None = None
         self._types: tuple[JsonCodec[Any], JsonCodec[Any]] | None = None
+        with suppress(UnresolvedAnnotationError):  # what it names may come further down: `define_app` asks again
+            self._read()
+        self._is_async = is_async(body)
 
     def __repr__(self) -> str:
         return f"<WorkflowJob {self.name!r}>"
@@ -126,11 +140,14 @@ class WorkflowJob(Generic[I, O]):
 
     def _codecs(self) -> tuple[JsonCodec[Any], JsonCodec[Any]]:
         if self._types is None:
-            hints = _hints_of(self.body)
-            names = list(_parameters_of(self.name, self.body))
-            given = hints.get(names[0], Any) if names else type(None)
-            self._types = JsonCodec(given), JsonCodec(hints.get("return", Any))
+            signature = self._read()
+            self._types = JsonCodec(signature.input), JsonCodec(signature.output)
         return self._types
+
+    def _read(self) -> _Signature:
+        if self._signature is None:
+            self._signature = _signature_of(self.name, self.body, self.source)
+        return self._signature
 
     @overload
     def trigger(self: WorkflowJob[None, O2]) -> Coroutine[Any, Any, O2]: ...
@@ -173,8 +190,14 @@ class WorkflowJob(Generic[I, O]):
             raise JobFailedError(
                 f"The input of job {self.name!r} doesn't fit its type: {describe(error)}.", code="BAD_USER_INPUT"
             ) from error
-        args = (value, JobContext(runtime))[: self._takes]
+        signature, args = self._read(), []
+        if signature.takes_input:
+            args.append(value)
+        if signature.takes_context:
+            args.append(JobContext(runtime))
         result = await (self.body(*args) if self._is_async else runtime.run_sync(lambda: self.body(*args)))
+        if isawaitable(result):  # of a plain wrapper around an async function
+            result = await result
         try:
             return self.output.dump(self.output.coerce(result))
         except (ValidationError, NotJsonError) as error:
@@ -193,29 +216,81 @@ def _in_event_loop() -> bool:
     return True
 
 
-def _parameters_of(name: str, body: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    parameters = inspect.signature(body).parameters
+def _parameters_of(where: str, body: Callable[..., Any]) -> list[inspect.Parameter]:
+    parameters = parameters_of(where, body)
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    if len(parameters) > 2 or any(parameter.kind not in positional for parameter in parameters.values()):
+    if len(parameters) > 2 or any(parameter.kind not in positional for parameter in parameters):
+        hidden = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
         raise DefinitionError(
-            f"Job {name!r} at {function_source(body)} must take (), (input) or (input, ctx), not "
-            f"({', '.join(str(parameter) for parameter in parameters.values())})."
+            f"{where} must take (), (input) or (input, ctx), not {inspect.signature(body)}."
+            + (" A decorator around it shows its parameters with @functools.wraps." if hidden else "")
         )
     return parameters
 
 
-def _hints_of(body: Callable[..., Any]) -> dict[str, Any]:
-    try:
-        return get_type_hints(body, include_extras=True)
-    except NameError as error:
+class _Signature(NamedTuple):
+    """What the function of a job takes and returns."""
+
+    input: Any
+    output: Any
+    takes_input: bool
+    takes_context: bool
+
+
+def _signature_of(name: str, body: Callable[..., Any], source: Source) -> _Signature:
+    """Read the annotations of a job's function.
+
+    Raises:
+        DefinitionError: One can't be resolved, or the function takes something else.
+    """
+    where = f"Job {name!r} at {source}"
+    parameters = _parameters_of(where, body)
+    hints = hints_of(f"An annotation of the function at {source}", body)
+    output = hints.get("return", Any)
+    if get_origin(output) in _AWAITABLES:  # of a plain function, whose result is awaited
+        output = get_args(output)[-1]
+    if len(parameters) == 1 and is_context(parameters[0], hints, alone=True):
+        return _Signature(type(None), output, takes_input=False, takes_context=True)
+    if parameters and hints.get(parameters[0].name) is JobContext:
+        raise DefinitionError(f"{where} takes the JobContext first: write (input, ctx: JobContext).")
+    if len(parameters) == 2 and not is_context(parameters[1], hints):
         raise DefinitionError(
-            f"An annotation of the function at {function_source(body)} can't be resolved: {error}."
-        ) from error
+            f"{where} takes ({parameters[0]}, {parameters[1]}), and the second one would get the JobContext: write one "
+            f"input, such as a model with a field for each, and ({parameters[0].name}, ctx: JobContext)."
+        )
+    given = hints.get(parameters[0].name, Any) if parameters else type(None)
+    return _Signature(given, output, takes_input=bool(parameters), takes_context=len(parameters) == 2)
+
+
+_AWAITABLES = (abc.Awaitable, abc.Coroutine, asyncio.Future, asyncio.Task)
+
+
+def is_context(parameter: inspect.Parameter, hints: Mapping[str, Any], *, alone: bool = False) -> bool:
+    """Whether a parameter is meant to get a `JobContext`.
+
+    Args:
+        parameter: The last parameter of a function.
+        hints: The function's annotations.
+        alone: Whether it is the only one, and so may be the input: it must say that it is the context.
+    """
+    hint = hints.get(parameter.name, parameter.empty)
+    if hint is parameter.empty:
+        return parameter.name == "ctx" if alone else parameter.default in (parameter.empty, None)
+    if get_origin(hint) is Annotated:
+        hint = get_args(hint)[0]
+    members = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    if JobContext in members:
+        return True
+    return not alone and (hint in (Any, object) or getattr(hint, "_is_protocol", False))
 
 
 class JobDecorator(Protocol):
-    """Makes a job of a function `(input)`, `(input, ctx)` or `()`, async or plain."""
+    """Makes a job of a function `(input)`, `(input, ctx)`, `(ctx)` or `()`, async or plain."""
 
+    @overload
+    def __call__(self, body: Callable[[JobContext], Coroutine[Any, Any, O]], /) -> WorkflowJob[None, O]: ...
+    @overload
+    def __call__(self, body: Callable[[JobContext], O], /) -> WorkflowJob[None, O]: ...
     @overload
     def __call__(self, body: Callable[[I, JobContext], Coroutine[Any, Any, O]], /) -> WorkflowJob[I, O]: ...
     @overload
@@ -238,6 +313,10 @@ def create_workflow_job(*, name: str) -> JobDecorator:
     async def fetch_customer(input: CustomerRef, ctx: JobContext) -> Customer: ...
     ```
 
+    A body takes `(input)`, `(input, ctx: JobContext)`, `(ctx: JobContext)` or `()`. It may be a method, a
+    `functools.partial`, an object with `__call__`, or behind a decorator that uses `functools.wraps`; what it returns
+    is awaited where that can be awaited.
+
     After a crash or a resume the body starts from its top, and its recorded triggers answer from the record: code
     around triggers may run again and must lead to the same triggers. A plain function runs in a thread and can't
     trigger.
@@ -246,9 +325,10 @@ def create_workflow_job(*, name: str) -> JobDecorator:
         name: 3 to 63 lower-case letters, digits and hyphens, unique in the app (TAILOR.md section 5).
 
     Raises:
-        DefinitionError: The function takes something else.
+        DefinitionError: The name is not text, or the function takes something else, or yields.
     """
     source = caller_source()
+    check_type(f"create_workflow_job at {source}", "name", name, str, 'name="fetch-customer"')
 
     def decorate(body: Callable[..., Any]) -> WorkflowJob[Any, Any]:
         return WorkflowJob(name, body, function_source(body) or source)

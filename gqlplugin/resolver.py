@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -11,6 +10,7 @@ from enum import Enum
 from types import NoneType, UnionType
 from typing import (
     TYPE_CHECKING,
+    Annotated,
     Any,
     Generic,
     Literal,
@@ -19,9 +19,9 @@ from typing import (
     TypeVar,
     Union,
     Unpack,
+    cast,
     get_args,
     get_origin,
-    get_type_hints,
     overload,
 )
 from uuid import UUID
@@ -30,11 +30,21 @@ import strawberry
 from pydantic import BaseModel, create_model
 from strawberry.permission import BasePermission
 
+from gqlplugin.checks import (
+    UnresolvedAnnotationError,
+    check_function,
+    check_type,
+    checked_invoker,
+    checked_items,
+    function_source,
+    hints_of,
+    parameters_of,
+)
 from gqlplugin.errors import DefinitionError
-from gqlplugin.identity import AuthInvoker, User
+from gqlplugin.identity import AnyInvoker, AuthInvoker, User
 from gqlplugin.names import pascal_case
 from gqlplugin.platform.base import EnvValue
-from gqlplugin.source import Source, caller_source, function_source
+from gqlplugin.source import Source, caller_source
 
 if TYPE_CHECKING:
     from strawberry.types.field import StrawberryField
@@ -91,7 +101,7 @@ class Options(TypedDict, total=False):
     description: str | None
     permission_classes: Sequence[type[BasePermission]]
     deprecation_reason: str | None
-    auth_invoker: AuthInvoker | str | None
+    auth_invoker: AnyInvoker | None
     publish_events: bool | None
 
 
@@ -225,7 +235,7 @@ def create_resolver(
     description: str | None = None,
     permission_classes: Sequence[type[BasePermission]] = (),
     deprecation_reason: str | None = None,
-    auth_invoker: AuthInvoker | str | None = None,
+    auth_invoker: AnyInvoker | None = None,
     publish_events: bool | None = None,
 ) -> Any:
     """Define a GraphQL field whose input is validated before its body runs.
@@ -243,17 +253,27 @@ def create_resolver(
         input: A model; its fields are the arguments of the field.
         output: A model, a scalar, a list, an optional, or a mapping of field names to types, whose type is then named
             `<Name>Output`.
-        body: An async function of a `ResolverContext`, or a plain one, which runs in a thread.
+        body: An async function of a `ResolverContext`, or a plain one, which runs in a thread. What it returns is
+            awaited where that can be awaited, as that of a plain decorator around an async function.
         description: `<name> resolver` by default.
         permission_classes: Strawberry's own.
         deprecation_reason: Marks the field as deprecated.
-        auth_invoker: The machine user that the body runs as: its `ctx.invoker`.
+        auth_invoker: The machine user that the body runs as, its `ctx.invoker`; given as to `Workflow.trigger`.
         publish_events: Whether executors may wait for it; by default they may. With False, one that does is an error.
 
     Raises:
-        DefinitionError: The annotations don't tell input and output, or an argument is missing or contradicts them.
+        DefinitionError: The annotations don't tell input and output, or an argument is missing, contradicts them, or is
+            of another type.
     """
     source = caller_source()
+    where = f"Resolver {name!r} at {source}"
+    check_type(where, "name", name, str, 'name="placeOrder"')
+    check_type(where, "operation", operation, str, 'operation="query" or operation="mutation"')
+    check_type(where, "description", description, (str, NoneType), 'description="..."')
+    check_type(where, "deprecation_reason", deprecation_reason, (str, NoneType), 'deprecation_reason="..."')
+    check_type(where, "publish_events", publish_events, (bool, NoneType), "publish_events=False")
+    permission_classes = checked_items(where, "permission_classes", permission_classes, type, "the class itself")
+    invoker = checked_invoker(where, auth_invoker)
 
     def make(body: Callable[..., Any], input: type[BaseModel] | None, output: Any) -> Resolver[Any, Any]:
         return Resolver(
@@ -264,21 +284,25 @@ def create_resolver(
             output=_model_of_fields(name, output) if isinstance(output, Mapping) else output,
             body=body,
             source=function_source(body) or source,
-            permission_classes=tuple(permission_classes),
+            permission_classes=permission_classes,
             deprecation_reason=deprecation_reason,
-            auth_invoker=auth_invoker,
+            auth_invoker=invoker,
             publish_events=publish_events,
         )
 
     if body is not None:
-        _check_call(f"Resolver {name!r} at {source}", input, output, body)
+        _check_call(where, input, output, body)
         return make(body, input, output)
     if input is not None or output is not None:
         raise DefinitionError(
-            f"Resolver {name!r} at {source} has input= or output= and no body=: pass the body, or decorate a function "
+            f"{where} has input= or output= and no body=: pass the body, or decorate a function "
             "and leave both to its annotations."
         )
-    return lambda function: make(function, *_annotations_of(name, function))
+
+    def decorate(function: Callable[..., Any]) -> Resolver[Any, Any]:
+        return make(function, *_annotations_of(f"Resolver {name!r} at {function_source(function) or source}", function))
+
+    return decorate
 
 
 class ResolverDecorator(Protocol):
@@ -300,9 +324,20 @@ def _check_call(where: str, input: object, output: object, body: Callable[..., A
         raise DefinitionError(f"{where} has a body= and no output=: pass the type that the body returns.")
     if input is not None:
         _check_input(where, input)
+    check_function(where, "body", body, 1, "a function of a ResolverContext")
+    taken, returned = _taken_and_returned_by(where, body)
     # Type checkers can't tell `output=Model | None` from `output=Model`, so the missing `| None` is looked for here.
-    if _is_optional(_returned_by(body)) and not _is_optional(output):
+    if _is_optional(returned) and not _is_optional(output):
         raise DefinitionError(f"{where} has a body that may return None: pass output=... | None.")
+    if taken is _UNKNOWN:
+        return
+    if taken is _NO_CONTEXT:
+        raise _without_context(where, body)
+    if input is None and isinstance(taken, type) and issubclass(taken, BaseModel):
+        raise DefinitionError(
+            f"{where} has a body that takes a ResolverContext[{taken.__name__}] and no input=: pass "
+            f"input={taken.__name__}."
+        )
 
 
 def _check_input(where: str, input: object) -> None:
@@ -310,29 +345,58 @@ def _check_input(where: str, input: object) -> None:
         raise DefinitionError(f"{where} takes {input!r}; the input of a resolver must be a pydantic model, or None.")
 
 
+def _hints_of(where: str, body: Callable[..., Any]) -> dict[str, Any]:
+    return hints_of(f"{where} has an annotation that", body)
+
+
 def _is_optional(type_: Any) -> bool:
     return get_origin(type_) in (Union, UnionType) and NoneType in get_args(type_)
 
 
-def _returned_by(body: Callable[..., Any]) -> Any:
-    try:
-        return get_type_hints(body).get("return")
-    except (NameError, TypeError):  # an annotation only for type checkers, or a callable that has none
-        return None
+_UNKNOWN, _NO_CONTEXT = object(), object()
 
 
-def _annotations_of(name: str, body: Callable[..., Any]) -> tuple[type[BaseModel] | None, Any]:
-    where = f"Resolver {name!r} at {function_source(body)}"
+def _taken_and_returned_by(where: str, body: Callable[..., Any]) -> tuple[object, Any]:
+    """What a body takes as its context's input, and what it returns, as far as it is annotated."""
     try:
-        hints = get_type_hints(body, include_extras=True)
-    except NameError as error:
-        raise DefinitionError(f"{where} has an annotation that can't be resolved: {error}.") from error
-    parameters = list(inspect.signature(body).parameters)
-    if len(parameters) != 1 or parameters[0] not in hints or "return" not in hints:
+        hints = _hints_of(where, body)
+        parameters = parameters_of(where, body)
+    except UnresolvedAnnotationError:  # an annotation only for type checkers
+        return _UNKNOWN, None
+    hint = hints.get(parameters[0].name, Any) if parameters else Any
+    return (_UNKNOWN if hint in (Any, object) else _input_in(hint)), hints.get("return")
+
+
+def _input_in(hint: Any) -> object:
+    """The argument of a `ResolverContext[...]`; `_NO_CONTEXT` when the annotation is something else."""
+    origin = get_origin(hint) or hint
+    if origin is Annotated:
+        return _input_in(get_args(hint)[0])
+    if hasattr(origin, "__value__"):  # a type alias
+        return _input_in(origin.__value__[get_args(hint)] if get_args(hint) else origin.__value__)
+    if origin is not ResolverContext:
+        return _NO_CONTEXT
+    return get_args(hint)[0] if get_args(hint) else None
+
+
+def _without_context(where: str, body: Callable[..., Any]) -> DefinitionError:
+    parameter, *_ = parameters_of(where, body)
+    hint = _hints_of(where, body)[parameter.name]
+    model = hint.__name__ if isinstance(hint, type) and issubclass(hint, BaseModel) else "Input"
+    return DefinitionError(
+        f"{where} has a body that takes ({parameter.name}: {getattr(hint, '__name__', hint)}), and gets a "
+        f"ResolverContext: write (ctx: ResolverContext[{model}]), and read ctx.input."
+    )
+
+
+def _annotations_of(where: str, body: Callable[..., Any]) -> tuple[type[BaseModel] | None, Any]:
+    parameters, hints = parameters_of(where, body), _hints_of(where, body)
+    if len(parameters) != 1 or parameters[0].name not in hints or "return" not in hints:
         raise DefinitionError(f"{where} must be annotated as (ctx: ResolverContext[Input]) -> Output.")
-    arguments = get_args(hints[parameters[0]])
-    taken = arguments[0] if arguments else None
+    taken = _input_in(hints[parameters[0].name])
+    if taken is _NO_CONTEXT:
+        raise _without_context(where, body)
     if taken is None or taken is NoneType:
         return None, hints["return"]
     _check_input(where, taken)
-    return taken, hints["return"]
+    return cast(type[BaseModel], taken), hints["return"]

@@ -32,12 +32,21 @@ _NAMES = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
 }
+
+
+class _Field(NamedTuple):
+    name: str
+    values: str
+    last: int
+    period: str
+
+
 _FIELDS = (
-    ("minute", "0 to 59"),
-    ("hour", "0 to 23"),
-    ("day of the month", "1 to 31, or L for the last one"),
-    ("month", "1 to 12, or JAN to DEC"),
-    ("day of the week", "0 to 7, or SUN to SAT"),
+    _Field("minute", "0 to 59", 59, "hour"),
+    _Field("hour", "0 to 23", 23, "day"),
+    _Field("day of the month", "1 to 31, or L for the last one", 31, "month"),
+    _Field("month", "1 to 12, or JAN to DEC", 12, "year"),
+    _Field("day of the week", "0 to 7, or SUN to SAT", 7, "week"),
 )
 _SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)
@@ -79,11 +88,16 @@ class Schedule:
         Raises:
             DefinitionError: The expression is malformed or never comes true, or the timezone or the policy is unknown.
         """
-        cron = " ".join(cron.split())
-        problem = _cron_problem(cron) or _timezone_problem(timezone) or _missed_problem(missed)
+        problem = (
+            _not_text("cron", cron, "0 2 * * *")
+            or _not_text("timezone", timezone, getattr(timezone, "key", "UTC"))  # a ZoneInfo has a key
+            or _cron_problem(cron)
+            or _timezone_problem(timezone)
+            or _missed_problem(missed)
+        )
         if problem is not None:
             raise DefinitionError(f"The schedule_trigger at {source} has {problem}")
-        return cls(cron, timezone, missed)
+        return cls(" ".join(cron.split()), timezone, missed)
 
     def after(self, moment: datetime) -> datetime | None:
         """The first time strictly after a moment.
@@ -242,7 +256,12 @@ def _first_change(zone: tzinfo, start: datetime, end: datetime) -> datetime | No
     return high
 
 
+def _not_text(name: str, given: object, instead: str) -> str | None:
+    return None if isinstance(given, str) else f'{name}={given!r}, which is not text: write "{instead}".'
+
+
 def _cron_problem(cron: str) -> str | None:
+    cron = " ".join(cron.split())
     given = f"cron={cron!r}"
     if cron.startswith("@"):
         known = ", ".join(_NAMES)
@@ -254,24 +273,58 @@ def _cron_problem(cron: str) -> str | None:
             f"{given}, which has {len(fields)} fields: write five, minute hour day-of-month month day-of-week, such as "
             f'"0 2 * * *".{seconds}'
         )
-    for index, (field, (name, values)) in enumerate(zip(fields, _FIELDS, strict=True)):
-        if not _is_field(index, field):
+    for index, text in enumerate(fields):
+        field = _FIELDS[index]
+        if _parsed(index, text) is None:
             return (
-                f"{given}, whose {name} {field!r} is not valid: use {values}; lists (1,3), ranges (1-5) or steps (*/2)."
+                f"{given}, whose {field.name} {text!r} is not valid: use {field.values}; lists (1,3), ranges (1-5) or "
+                "steps (*/2)."
+            )
+        if (term := _overstepping(index, text)) is not None:
+            return (
+                f"{given}, whose {field.name} {text!r} has a step beyond its field in {term!r}: steps are counted from "
+                f"the start of each {field.period}. Use a smaller step, at most {field.last}, or list the values (1,3)."
             )
     if not _comes_true(cron):
         return f"{given}, which never comes true: no date has such a day, month and day of the week. Write another day."
     return None
 
 
-def _is_field(index: int, field: str) -> bool:
+def _parsed(index: int, field: str) -> CronSim | None:
+    """An expression with one of its fields given; None when that is malformed."""
     fields = ["*"] * len(_FIELDS)
     fields[index] = field
     try:
-        CronSim(" ".join(fields), _A_MOMENT)
+        return CronSim(" ".join(fields), _A_MOMENT)
     except (CronSimError, ValueError):  # a ValueError for a number of thousands of digits
-        return False
-    return True
+        return None
+
+
+def _overstepping(index: int, field: str) -> str | None:
+    """A term of a field whose step is beyond the values that it steps through, such as `*/90` of the minutes.
+
+    CronSim takes it for the first of the values.
+    """
+    for term in field.split(","):
+        start, slash, step = term.partition("/")
+        if slash and int(step) > _room(index, start):
+            return term
+    return None
+
+
+def _room(index: int, start: str) -> int:
+    """The largest step through what stands before the slash."""
+    last = _FIELDS[index].last
+    if start == "*":
+        return last
+    parsed = _parsed(index, start)
+    assert parsed is not None  # noqa: S101 - it is part of a field that was parsed
+    values = (parsed.minutes, parsed.hours, parsed.days, parsed.months, parsed.weekdays)[index]
+    numbers = [value for value in values if isinstance(value, int)]
+    first = min(numbers)
+    if first < 0:  # L, the last day, which nothing comes after
+        return 0
+    return (max(numbers) if len(numbers) > 1 else last) - first
 
 
 def _comes_true(cron: str) -> bool:

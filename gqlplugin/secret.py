@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import SecretStr
 
+from gqlplugin.checks import check_type
 from gqlplugin.errors import DefinitionError, SetupError
 
 
@@ -34,6 +35,7 @@ def secret(name: str) -> SecretRef:
     Raises:
         DefinitionError: It can't be the name of a variable.
     """
+    check_type("secret", "name", name, str, 'secret("HOOK_SECRET")')
     if not name.isidentifier():
         raise DefinitionError(f"secret({name!r}) takes the name of an environment variable, such as HOOK_SECRET.")
     return SecretRef(name)

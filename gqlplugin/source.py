@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +21,3 @@ def caller_source(depth: int = 2) -> Source:
     """Where the function `depth` calls up is being called from: 1 is whoever calls this, 2 its caller."""
     frame = sys._getframe(depth)  # noqa: SLF001 - inspect.stack() reads every source file on the way up
     return Source(frame.f_code.co_filename, frame.f_lineno)
-
-
-def function_source(function: Callable[..., Any]) -> Source | None:
-    """Where a function is defined, if it is a Python function."""
-    code = getattr(function, "__code__", None)
-    return Source(code.co_filename, code.co_firstlineno) if code is not None else None

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 from pydantic import BaseModel
 from typing_extensions import TypeForm
 
+from gqlplugin.checks import check_annotation, check_type
 from gqlplugin.codec import JsonCodec, encode
 from gqlplugin.errors import DefinitionError, FailedPreconditionError
 from gqlplugin.execution import PendingWait, WaitFilter
@@ -66,6 +67,8 @@ class WaitPoint(Generic[P, R]):
                 f"Wait point {self.name!r} is not registered in app {runtime.definitions.name!r}: "
                 "add it to define_app(wait_points=[...])."
             )
+        if timeout is not None and not isinstance(timeout, timedelta):
+            raise TypeError(f"The time-out of wait point {self.name!r} is {timeout!r}: write timedelta(seconds=30).")
         if timeout is not None and timeout <= timedelta(0):
             raise ValueError(f"The time-out of wait point {self.name!r} must be above 0, not {timeout}.")
         arg = encode(f"The payload of wait point {self.name!r}", self.payload, payload)
@@ -127,8 +130,15 @@ def define_wait_point(name: str, *, payload: TypeForm[P], result: TypeForm[R]) -
         name: 3 to 63 lower-case letters, digits and hyphens, unique in the app. GraphQL gets `resolve<Name>`.
         payload: The type of what those who answer are told.
         result: The type of the answer.
+
+    Raises:
+        DefinitionError: The name is not text, or a type is a value.
     """
-    return WaitPoint(name, payload=JsonCodec(payload), result=JsonCodec(result), source=caller_source())
+    source = caller_source()
+    check_type(f"define_wait_point at {source}", "name", name, str, 'define_wait_point("approval", ...)')
+    for one, type_ in (("payload", payload), ("result", result)):
+        check_annotation(f"Wait point {name!r} at {source}", one, type_)
+    return WaitPoint(name, payload=JsonCodec(payload), result=JsonCodec(result), source=source)
 
 
 def define_wait_points(namespace: C) -> C:
@@ -147,9 +157,10 @@ def define_wait_points(namespace: C) -> C:
         namespace: A class whose annotations are wait points.
 
     Raises:
-        DefinitionError: An annotation is something else.
+        DefinitionError: It is not a class, or an annotation is something else.
     """
     source = caller_source()
+    check_type(f"define_wait_points at {source}", "namespace", namespace, type, "a class with the wait points")
     for attribute, annotation in get_type_hints(namespace, include_extras=True).items():
         if get_origin(annotation) is not WaitPoint:
             raise DefinitionError(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from pydantic import ValidationError
 from typing_extensions import TypeForm
 
+from gqlplugin.checks import check_annotation, check_function, check_type, is_async, read_invoker, shown
 from gqlplugin.codec import JsonCodec, NotJsonError, encode, refused
 from gqlplugin.errors import (
     DefinitionError,
@@ -22,7 +23,7 @@ from gqlplugin.errors import (
 )
 from gqlplugin.execution import ConcurrencyPolicy, RetryPolicy
 from gqlplugin.idempotency import keyed_field, refuse_client_key
-from gqlplugin.identity import AuthInvoker, User
+from gqlplugin.identity import AnyInvoker, AuthInvoker, User
 from gqlplugin.job import WorkflowJob
 from gqlplugin.platform.base import Binding, Definitions, RunnableWorkflow, current_binding, current_job
 from gqlplugin.platform.ids import uuid7
@@ -93,7 +94,7 @@ class Workflow(Generic[I, O]):
     async def trigger(
         self: Workflow[None, O2],
         *,
-        auth_invoker: AuthInvoker | str | None = None,
+        auth_invoker: AnyInvoker | None = None,
         idempotency_key: str | None = None,
         session: Session | AsyncSession | None = None,
     ) -> str: ...
@@ -102,7 +103,7 @@ class Workflow(Generic[I, O]):
         self,
         args: I,
         *,
-        auth_invoker: AuthInvoker | str | None = None,
+        auth_invoker: AnyInvoker | None = None,
         idempotency_key: str | None = None,
         session: Session | AsyncSession | None = None,
     ) -> str: ...
@@ -110,7 +111,7 @@ class Workflow(Generic[I, O]):
         self,
         args: Any = None,
         *,
-        auth_invoker: AuthInvoker | str | None = None,
+        auth_invoker: AnyInvoker | None = None,
         idempotency_key: str | None = None,
         session: Session | AsyncSession | None = None,
     ) -> str:
@@ -130,8 +131,8 @@ class Workflow(Generic[I, O]):
 
         Args:
             args: What the main job takes.
-            auth_invoker: The machine user the run runs as, from `auth.invoker(...)` or by its bare name. Without one
-                the run is anonymous.
+            auth_invoker: The machine user the run runs as: from `auth.invoker(...)`, its bare name, or
+                `{"namespace": ..., "machineUserName": ...}`. Without one the run is anonymous.
             idempotency_key: At most 255 characters, the caller's own. The same key with the same arguments and invoker
                 answers with the same ID and starts nothing. In a resolver it is by default one that follows from the
                 key that the client sent, if any.
@@ -152,7 +153,7 @@ class Workflow(Generic[I, O]):
             return _start_with(session, self, arg, auth_invoker, idempotency_key)
         return await _start(self, arg, auth_invoker, idempotency_key)
 
-    async def trigger_many(self, args: Iterable[I], *, auth_invoker: AuthInvoker | str | None = None) -> list[str]:
+    async def trigger_many(self, args: Iterable[I], *, auth_invoker: AnyInvoker | None = None) -> list[str]:
         """Start one run per argument, all of them or none, and return their IDs in the same order.
 
         It is one transaction: after an error nothing was started. In a job it is durable, as `trigger` is. In a
@@ -207,7 +208,7 @@ class Workflow(Generic[I, O]):
 
 
 async def _start(
-    workflow: RunnableWorkflow, arg: str, auth_invoker: AuthInvoker | str | None, idempotency_key: str | None
+    workflow: RunnableWorkflow, arg: str, auth_invoker: AnyInvoker | None, idempotency_key: str | None
 ) -> str:
     runtime = current_job.get()
     if runtime is not None:
@@ -233,7 +234,7 @@ async def _start(
 
 
 def _start_after_commit(
-    scope: Scope, binding: Binding, workflow: RunnableWorkflow, arg: str, auth_invoker: AuthInvoker | str | None
+    scope: Scope, binding: Binding, workflow: RunnableWorkflow, arg: str, auth_invoker: AnyInvoker | None
 ) -> str:
     """The ID of a run that starts when the resolver's sessions are committed: it must find what they wrote."""
     invoker, run_id = _allowed(workflow, binding, auth_invoker), uuid7()
@@ -249,7 +250,7 @@ def _start_after_commit(
     return run_id
 
 
-async def _start_all(workflow: RunnableWorkflow, args: list[str], auth_invoker: AuthInvoker | str | None) -> list[str]:
+async def _start_all(workflow: RunnableWorkflow, args: list[str], auth_invoker: AnyInvoker | None) -> list[str]:
     runtime = current_job.get()
     if runtime is not None:
         _check_registered(workflow, runtime.definitions)
@@ -266,9 +267,7 @@ async def _start_all(workflow: RunnableWorkflow, args: list[str], auth_invoker: 
     return run_ids
 
 
-def _allowed(
-    workflow: RunnableWorkflow, binding: Binding, auth_invoker: AuthInvoker | str | None
-) -> AuthInvoker | None:
+def _allowed(workflow: RunnableWorkflow, binding: Binding, auth_invoker: AnyInvoker | None) -> AuthInvoker | None:
     """The invoker of a start that the caller may make."""
     if binding.definitions is not None:
         _check_registered(workflow, binding.definitions)
@@ -281,7 +280,7 @@ def _start_with(
     session: Session | AsyncSession,
     workflow: RunnableWorkflow,
     arg: str,
-    auth_invoker: AuthInvoker | str | None,
+    auth_invoker: AnyInvoker | None,
     idempotency_key: str | None,
 ) -> str:
     if current_job.get() is not None:
@@ -302,7 +301,7 @@ def _start_with(
             "No app is bound, so nothing would start what session= writes: enter platform.execute(app)."
         )
     _check_registered(workflow, definitions)
-    invoker = definitions.resolve_invoker(auth_invoker)
+    invoker = definitions.resolve_invoker(read_invoker(auth_invoker))
     workflow.check_permission(binding.user, invoker)
     try:
         from gqlplugin.database.definition import Database  # noqa: PLC0415 - only who gives a session has SQLAlchemy
@@ -334,21 +333,22 @@ def _check_registered(workflow: RunnableWorkflow, definitions: Definitions) -> N
         )
 
 
-def _resolve(definitions: Definitions | None, auth_invoker: AuthInvoker | str | None) -> AuthInvoker | None:
+def _resolve(definitions: Definitions | None, auth_invoker: AnyInvoker | None) -> AuthInvoker | None:
+    given = read_invoker(auth_invoker)
     if definitions is not None:
-        return definitions.resolve_invoker(auth_invoker)
-    if isinstance(auth_invoker, str):
+        return definitions.resolve_invoker(given)
+    if isinstance(given, str):
         raise InvalidInputError(
-            f"Machine user {auth_invoker!r} can't be looked up, as no app is bound: use auth.invoker({auth_invoker!r})."
+            f"Machine user {given!r} can't be looked up, as no app is bound: use auth.invoker({given!r})."
         )
-    return auth_invoker
+    return given
 
 
 async def trigger_workflow(
     name: str,
     args: object = None,
     *,
-    auth_invoker: AuthInvoker | str | None = None,
+    auth_invoker: AnyInvoker | None = None,
     idempotency_key: str | None = None,
 ) -> str:
     """Start a run of a workflow by its name, and return the run's ID.
@@ -407,13 +407,30 @@ def create_workflow(
         concurrency_policy: How many of its runs execute at once.
 
     Raises:
-        DefinitionError: It has both `main_job` and `input`. That it has neither is found by `define_app`.
+        DefinitionError: It has both `main_job` and `input`, or an argument is of another type. That it has neither is
+            found by `define_app`.
     """
     source = caller_source()
-    if main_job is not None and input is not None:
-        raise DefinitionError(
-            f"Workflow {name!r} at {source} has main_job= and input=: the main job says what the input is."
+    where = f"Workflow {name!r} at {source}"
+    check_type(where, "name", name, str, 'name="order-processing"')
+    if main_job is not None:
+        check_type(
+            where, "main_job", main_job, WorkflowJob, "a job, which @create_workflow_job(name=...) makes of a function"
         )
+    check_annotation(where, "input", input)
+    if permission is not None:
+        check_function(where, "permission", permission, 2, "a function (user, invoker) that returns a bool")
+        if is_async(permission):
+            raise DefinitionError(
+                f"{where} has permission={shown(permission)}, which is async: write a plain function."
+            )
+    if retry_policy is not None:
+        check_type(where, "retry_policy", retry_policy, RetryPolicy, "RetryPolicy(max_retries=3)")
+    if concurrency_policy is not None:
+        instead = "ConcurrencyPolicy(max_concurrent_executions=10)"
+        check_type(where, "concurrency_policy", concurrency_policy, ConcurrencyPolicy, instead)
+    if main_job is not None and input is not None:
+        raise DefinitionError(f"{where} has main_job= and input=: the main job says what the input is.")
     return Workflow(
         name,
         main_job=main_job,

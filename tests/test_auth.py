@@ -1,7 +1,7 @@
 """Machine users: which there are, and which are refused."""
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -33,6 +33,33 @@ def test_an_unknown_machine_user_is_refused_with_those_that_exist(invoker: AuthI
     """A misspelt machine user is refused, and the message lists the right ones."""
     with pytest.raises(InvalidInputError, match="'nobody' is not defined in auth 'my-auth'; defined: auditor, manager"):
         auth.resolve(invoker)
+
+
+def test_a_dict_of_namespace_and_name_means_the_same() -> None:
+    """The form of the Tailor Platform's own functions is taken."""
+    assert auth.resolve({"namespace": "my-auth", "machineUserName": "manager"}) == auth.invoker("manager")
+    with pytest.raises(InvalidInputError, match=r"Auth namespace 'other' is not the app's"):
+        auth.resolve({"namespace": "other", "machineUserName": "manager"})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        3,
+        {},
+        {"namespace": "my-auth"},
+        {"namespace": "my-auth", "machine_user_name": "manager"},
+        {"namespace": "my-auth", "machineUserName": "manager", "more": ""},
+        {"namespace": "my-auth", "machineUserName": None},
+        ("my-auth", "manager"),
+    ],
+)
+def test_what_is_no_invoker_is_refused(given: Any) -> None:
+    """The error says what to write."""
+    with pytest.raises(
+        InvalidInputError, match=r'is not an invoker: write auth.invoker\(...\), .*"machineUserName": "..."'
+    ):
+        auth.resolve(given)
 
 
 def test_an_unknown_machine_user_gives_no_invoker() -> None:

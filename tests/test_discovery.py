@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,30 @@ def mutual() -> Awaitable[None]:
 def recursive() -> Awaitable[None]:
     mutual()
     return global_job.trigger()
+
+
+class Runner:
+    async def __call__(self) -> None:
+        await global_job.trigger()
+
+
+async def given(job: WorkflowJob[None, None]) -> None:
+    await job.trigger()
+    await other_job.trigger()
+
+
+@pytest.mark.parametrize(
+    ("body", "names"), [(Runner(), ["global-job"]), (partial(given, default_job), ["default-job", "other-job"])]
+)
+def test_jobs_behind_a_partial_or_an_object_are_found(body: Any, names: list[str]) -> None:
+    """What such a body calls is looked into, and what a partial has bound."""
+    assert names_reached_by(body) == names
+
+
+def test_a_module_is_named_and_not_given() -> None:
+    """`discover` takes dotted names."""
+    with pytest.raises(DefinitionError, match=r'write its dotted name, such as discover\("shop.workflows"\)'):
+        discover(sys)  # type: ignore[arg-type]  # the mistake
 
 
 def test_jobs_of_other_modules_are_found_however_they_are_named() -> None:

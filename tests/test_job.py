@@ -1,7 +1,9 @@
 """Jobs as definitions: what a job function may take, and where a job may be triggered."""
 
 import inspect
-from collections.abc import Callable
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -69,6 +71,99 @@ def test_a_function_that_takes_something_else_is_refused(body: Callable[..., Any
         make(body)
     assert f"{__file__}:{body.__code__.co_firstlineno}" in caught.value.message
     assert "must take (), (input) or (input, ctx), not (" in caught.value.message
+
+
+def swapped(ctx: JobContext, input: Order) -> None: ...
+def second_value(input: Order, count: int) -> None: ...
+def second_default(input: Order, count=3) -> None: ...  # type: ignore[no-untyped-def]  # as people write it
+def two_contexts(ctx: JobContext, other: JobContext) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (swapped, "takes the JobContext first: write (input, ctx: JobContext)"),
+        (two_contexts, "takes the JobContext first: write (input, ctx: JobContext)"),
+        (second_value, "the second one would get the JobContext: write one input"),
+        (second_default, "the second one would get the JobContext: write one input"),
+    ],
+)
+def test_a_parameter_that_would_get_something_else_is_refused(body: Callable[..., Any], says: str) -> None:
+    """The second parameter gets the `JobContext`, whatever it is annotated as; the error says what to write."""
+    make: Any = create_workflow_job(name="odd-job")
+    with pytest.raises(DefinitionError) as caught:
+        make(body)
+    assert f"Job 'odd-job' at {__file__}:{body.__code__.co_firstlineno} takes" in caught.value.message
+    assert says in caught.value.message
+
+
+def yields(n: int) -> Iterator[int]:
+    yield n
+
+
+async def yields_async(n: int) -> AsyncIterator[int]:
+    yield n
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (yields, "a function that yields: write `return`"),
+        (yields_async, "a function that yields: write `return`"),
+        (Order, "made of the class Order: make it of a function"),
+        (ship_order, "made of <WorkflowJob 'ship-order'>: make it of a function"),
+        (5, "made of 5: make it of a function"),
+        (lambda *args: args, "A decorator around it shows its parameters with @functools.wraps"),
+    ],
+)
+def test_what_is_no_body_of_a_job_is_refused(body: Any, says: str) -> None:
+    """What is decorated is a function that returns; the error names the job and the place."""
+    with pytest.raises(DefinitionError, match=rf"^Job 'odd-job' at {re.escape(__file__)}:\d+ ") as caught:
+        create_workflow_job(name="odd-job")(body)
+    assert says in caught.value.message
+
+
+def alone(ctx: JobContext) -> int:
+    return 1
+
+
+def named_ctx(ctx) -> int:  # type: ignore[no-untyped-def]  # as people write it
+    return 1
+
+
+def late_context(ctx: "JobContext") -> int:
+    return 1
+
+
+def optional(ctx: JobContext | None = None) -> int:
+    return 1
+
+
+@pytest.mark.parametrize("body", [alone, named_ctx, late_context, optional])
+def test_a_context_alone_is_no_input(body: Any) -> None:
+    """A job may take its `JobContext` and no input."""
+    job: WorkflowJob[None, int] = create_workflow_job(name="odd-job")(body)
+    assert (job.input.type, job.output.type) == (type(None), int)
+
+
+def test_a_partial_and_an_object_know_their_types() -> None:
+    """Annotations are those of the function that is called in the end, and so is the place."""
+
+    class Ship:
+        count: int = 0  # not an annotation of the call
+
+        async def __call__(self, input: Order) -> int:
+            return self.count
+
+    def ship(count: int, input: Order) -> Awaitable[int]:
+        raise NotImplementedError
+
+    make: Any = create_workflow_job
+    by_object = make(name="by-object")(Ship())
+    by_partial = make(name="by-partial")(partial(ship, 1))
+    for job, body in ((by_object, Ship.__call__), (by_partial, ship)):
+        assert (job.input.type, job.output.type) == (Order, int)
+        assert (job.source.file, job.source.line) == (__file__, body.__code__.co_firstlineno)
 
 
 def test_an_annotation_that_does_not_exist_at_run_time() -> None:

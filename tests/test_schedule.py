@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -74,6 +75,60 @@ def test_an_expression_that_can_not_fire_is_refused(cron: str, words: list[str])
     with pytest.raises(DefinitionError) as caught, at_most_calls(50_000):
         parse(cron)
     for word in (*words, f"cron={cron!r}", "app.py:3"):
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("cron", "words"),
+    [
+        ("*/90 * * * *", ["minute '*/90'", "each hour", "at most 59"]),
+        ("*/60 * * * *", ["minute '*/60'"]),
+        ("0 */24 * * *", ["hour '*/24'", "each day", "at most 23"]),
+        ("0 0 */32 * *", ["day of the month '*/32'", "each month", "at most 31"]),
+        ("0 0 1 */13 *", ["month '*/13'", "each year", "at most 12"]),
+        ("0 0 * * */8", ["day of the week '*/8'", "each week", "at most 7"]),
+        ("10-20/11 * * * *", ["minute '10-20/11'", "beyond its field in '10-20/11'"]),
+        ("0 0,*/30 * * *", ["hour '0,*/30'", "beyond its field in '*/30'"]),
+        ("50/10 * * * *", ["minute '50/10'"]),
+        ("0 0 * * mon-fri/5", ["day of the week 'mon-fri/5'"]),
+        ("0 0 1 OCT-DEC/3 *", ["month 'OCT-DEC/3'"]),
+        ("0 0 L/2 * *", ["day of the month 'L/2'"]),
+        ("*/" + "9" * 4000 + " * * * *", ["beyond its field"]),
+    ],
+)  # fmt: skip
+def test_a_step_beyond_its_field_is_refused(cron: str, words: list[str]) -> None:
+    """A step that reaches no second value would fire with another period than it reads."""
+    with pytest.raises(DefinitionError) as caught:
+        parse(cron)
+    for word in (*words, f"cron={cron!r}", "app.py:3"):
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "cron",
+    ["*/59 * * * *", "10-20/10 * * * *", "50/9 * * * *", "0 */23 * * *", "0 0 */31 * *", "0 0 1 */12 *", "0 0 * * */7",
+     "0 0 * * MON-FRI/2", "0 0 1 JAN-OCT/3,DEC *"],
+)  # fmt: skip
+def test_a_step_within_its_field_is_taken(cron: str) -> None:
+    """The largest step is the last value of the field, and of a range its length."""
+    assert parse(cron).after(datetime(2024, 1, 1, tzinfo=UTC)) is not None
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"cron": 5}, ["cron=5", "not text", '"0 2 * * *"']),
+        ({"cron": None}, ["cron=None", "not text"]),
+        ({"timezone": None}, ["timezone=None", "not text", 'write "UTC"']),
+        ({"timezone": ZoneInfo("Europe/Berlin")}, ["not text", 'write "Europe/Berlin"']),
+        ({"missed": None}, ["missed=None", "'last', 'all', 'none'"]),
+    ],
+)
+def test_what_is_not_text_is_refused(given: dict[str, Any], words: list[str]) -> None:
+    """An argument of another type is refused with what to write instead."""
+    with pytest.raises(DefinitionError) as caught:
+        schedule_trigger(**{"cron": "@daily", **given})
+    for word in (*words, __file__):
         assert word in str(caught.value)
 
 
@@ -236,7 +291,7 @@ def test_midnight_is_repeated() -> None:
 @st.composite
 def fields(draw: st.DrawFn, first: int, last: int) -> tuple[str, set[int]]:
     """A field of an expression, and what it stands for."""
-    step = draw(st.integers(1, 30))
+    step = draw(st.integers(1, min(30, last)))
     values = draw(st.sets(st.integers(first, last), min_size=1, max_size=3))
     return draw(
         st.sampled_from(

@@ -15,6 +15,7 @@ from gqlplugin.authentication.claims import AttributesOf, ClaimError, ClaimsRead
 from gqlplugin.authentication.key_sets import RotatingKeys, from_file, from_url
 from gqlplugin.authentication.keys import PUBLIC_ALGORITHMS, FixedKeys, Key, Keys, KeySetError, read_pem
 from gqlplugin.authentication.request import Authenticated, AuthRequest
+from gqlplugin.checks import check_durations
 from gqlplugin.errors import (
     AuthenticationUnavailableError,
     DefinitionError,
@@ -25,6 +26,7 @@ from gqlplugin.errors import (
 from gqlplugin.identity import User
 from gqlplugin.oauth.secrets import checked_secret, secret_bytes
 from gqlplugin.secret import Secret
+from gqlplugin.source import caller_source
 
 try:
     import jwt
@@ -103,6 +105,8 @@ class JWTAuthenticator:
         jwks_lifetime: timedelta = timedelta(minutes=10),
         jwks_grace: timedelta = timedelta(hours=1),
     ) -> None:
+        where = f"JWTAuthenticator at {caller_source()}"
+        check_durations(where, {"leeway": leeway, "jwks_lifetime": jwks_lifetime, "jwks_grace": jwks_grace})
         given = [one is not None for one in (secret, public_keys, jwks_file, jwks_url)]
         if sum(given) != 1:
             raise DefinitionError("JWTAuthenticator takes one of secret=, public_keys=, jwks_file= and jwks_url=.")

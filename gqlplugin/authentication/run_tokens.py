@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from gqlplugin.authentication.request import Authenticated
+from gqlplugin.checks import check_duration
 from gqlplugin.errors import DefinitionError, UnauthenticatedError
 from gqlplugin.identity import RunGrant, User
 from gqlplugin.oauth.secrets import checked_secret, derive, secret_bytes
 from gqlplugin.oauth.signed import sign, verify
 from gqlplugin.secret import Secret
+from gqlplugin.source import caller_source
 
 _AUDIENCE = "gqlplugin/run"
 _WHAT = "The secret of RunTokens"
@@ -42,6 +44,7 @@ class RunTokens:
     """What the tokens begin with, so that they are told apart from those of others."""
 
     def __init__(self, secret: Secret | str, lifetime: timedelta = timedelta(minutes=15)) -> None:
+        check_duration(f"RunTokens at {caller_source()}", "lifetime", lifetime)
         if lifetime < timedelta(seconds=1):
             raise DefinitionError(f"RunTokens(lifetime=) must be at least one second, not {lifetime}.")
         self._secret = checked_secret(secret, _WHAT)

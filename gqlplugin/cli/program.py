@@ -35,6 +35,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
 )
 cli.add_typer(workflow.commands, name="workflow")
+cli.add_typer(workflow.workspace, name="workspace")
 cli.add_typer(executor.commands, name="executor")
 cli.add_typer(machineuser.commands, name="machineuser")
 cli.add_typer(schema.commands, name="schema")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +20,7 @@ from gqlplugin.cli.shapes import StartedShape
 from gqlplugin.cli.target import Target
 from gqlplugin.cli.text import safe
 from gqlplugin.cli.watching import (
+    INTERVAL_HELP,
     IntervalOption,
     JsonOption,
     LogsOption,
@@ -39,6 +40,10 @@ if TYPE_CHECKING:
     from gqlplugin.platform.tailor import TailorPlatform
 
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print the execution's ID and nothing else.")]
+MachineUserOption = Annotated[
+    str | None,
+    typer.Option("--machineuser", "-m", metavar="NAME", help="As whom to run; without it the run is anonymous."),
+]
 
 _NO_ARGUMENT = "null"
 
@@ -54,10 +59,7 @@ def start(
     arg: Annotated[
         str | None, typer.Option("--arg", "-a", metavar="JSON", help="The argument: JSON, @FILE, or - for stdin.")
     ] = None,
-    machine_user: Annotated[
-        str | None,
-        typer.Option("--machineuser", "-m", metavar="NAME", help="As whom to run; without it the run is anonymous."),
-    ] = None,
+    machine_user: MachineUserOption = None,
     namespace: Annotated[
         str | None,
         typer.Option("--app", metavar="NAMESPACE", help="The machine user's auth namespace; by default the app's."),
@@ -71,13 +73,47 @@ def start(
 ) -> None:
     """Start a workflow, and print the execution's ID."""
     watching = Watching.said(wait=wait, interval=interval, timeout=timeout, logs=logs, as_json=as_json, quiet=quiet)
-    check_options(watching)
-    if namespace and not machine_user:
-        raise UsageError("--app is the namespace of a machine user: add --machineuser NAME.")
     if (name is None) is (workflow_id is None):
         raise UsageError("Which workflow? Give its NAME, or --workflow-id UUID. `gqlplugin workflow list` lists them.")
-    text = None if arg is None else read_argument(arg)
-    asyncio.run(_start(target, Request(name, workflow_id, text, machine_user, namespace), watching))
+    _run(target, Request(name, workflow_id, arg, machine_user, namespace), watching)
+
+
+@takes_target
+def start_by_id(
+    target: Target,
+    *,
+    workflow_id: Annotated[
+        str,
+        typer.Option("--workflow-id", "-i", metavar="ID", help="The workflow's ID, or its name.", show_default=False),
+    ],
+    arg: Annotated[
+        str | None, typer.Option("--arg", "-g", metavar="JSON", help="The argument: JSON, @FILE, or - for stdin.")
+    ] = None,
+    namespace: Annotated[
+        str | None,
+        typer.Option(
+            "--app", "-a", metavar="NAMESPACE", help="The machine user's auth namespace; by default the app's."
+        ),
+    ] = None,
+    machine_user: MachineUserOption = None,
+    wait: WaitOption = False,
+    interval: Annotated[str, typer.Option("--interval", metavar="DURATION", help=INTERVAL_HELP)] = "3s",
+    timeout: TimeoutOption = None,
+    logs: LogsOption = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Start a workflow, and print the execution's ID: `workflow start` with the options of `tailorctl`."""
+    watching = Watching.said(wait=wait, interval=interval, timeout=timeout, logs=logs, as_json=as_json, quiet=quiet)
+    _run(target, Request(None, workflow_id, arg, machine_user, namespace), watching)
+
+
+def _run(target: Target, request: Request, watching: Watching) -> None:
+    check_options(watching)
+    if request.namespace and not request.machine_user:
+        raise UsageError("--app is the namespace of a machine user: add --machineuser NAME.")
+    text = None if request.arg is None else read_argument(request.arg)
+    asyncio.run(_start(target, replace(request, arg=text), watching))
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,12 +214,15 @@ async def only_namespace(platform: TailorPlatform) -> str:
 
 async def _name_of(platform: EmbeddedPlatform | TailorPlatform, app: App | None, workflow_id: str) -> str:
     if isinstance(platform, EmbeddedPlatform):
-        names = [] if app is None else [name for name in app.workflows if _local_id(app, name) == workflow_id.lower()]
+        names = [] if app is None else list(app.workflows)
+        found = workflow_id if workflow_id in names else None
+        found = found or next((name for name in names if app and _local_id(app, name) == workflow_id.lower()), None)
     else:
-        names = [one.name for one in await platform.list_workflows() if one.id.lower() == workflow_id.lower()]
-    if not names:
+        workflows = await platform.list_workflows()
+        found = next((one.name for one in workflows if workflow_id.lower() in (one.id.lower(), one.name)), None)
+    if found is None:
         raise CommandError(f"There is no workflow with the ID {workflow_id!r}: `gqlplugin workflow list` lists them.")
-    return names[0]
+    return found
 
 
 def _local_id(app: App, name: str) -> str:

@@ -25,10 +25,11 @@ from gqlplugin.platform.base import Platform
 LOCAL_POLL = timedelta(milliseconds=100)
 PENDING_PATIENCE = timedelta(seconds=2)
 
+INTERVAL_HELP = "How often to look on a remote platform: 500ms, 3s, 1m."
 WaitOption = Annotated[bool, typer.Option("--wait", "-W", help="Follow the run until it has ended.")]
 IntervalOption = Annotated[
     str,
-    typer.Option("--interval", "-i", metavar="DURATION", help="How often to look on a remote platform: 500ms, 3s, 1m."),
+    typer.Option("--interval", "-i", metavar="DURATION", help=INTERVAL_HELP),
 ]
 TimeoutOption = Annotated[
     str | None,

@@ -15,7 +15,7 @@ from gqlplugin.cli.options import takes_target
 from gqlplugin.cli.output import facts, say_block, say_json, table
 from gqlplugin.cli.resolve import resolve
 from gqlplugin.cli.shapes import WorkflowShape
-from gqlplugin.cli.start import start
+from gqlplugin.cli.start import start, start_by_id
 from gqlplugin.cli.steering import cancel, resume
 from gqlplugin.cli.target import Target
 from gqlplugin.cli.text import local_time
@@ -60,10 +60,19 @@ def get_workflow(
 
 
 commands.command("start")(start)
-commands.command("executions")(executions)
-commands.command("resume")(resume)
-commands.command("cancel")(cancel)
-commands.command("resolve")(resolve)
+workspace = typer.Typer(no_args_is_help=True, help="The same commands, where `tailorctl` has them.")
+workspace_commands = typer.Typer(
+    no_args_is_help=True, help="As `gqlplugin workflow`; `start` takes tailorctl's options."
+)
+workspace.add_typer(workspace_commands, name="workflow")
+workspace_commands.command("list")(list_workflows)
+workspace_commands.command("get")(get_workflow)
+workspace_commands.command("start")(start_by_id)
+for group in (commands, workspace_commands):
+    group.command("executions")(executions)
+    group.command("resume")(resume)
+    group.command("cancel")(cancel)
+    group.command("resolve")(resolve)
 
 
 async def _workflows(target: Target) -> Sequence[WorkflowShape]:

@@ -15,6 +15,7 @@ from sqlalchemy.exc import ArgumentError, InvalidRequestError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
+from gqlplugin.checks import check_type
 from gqlplugin.database import outbox, sqlite
 from gqlplugin.database.events import Subscription, listening
 from gqlplugin.database.location import Location, location_of_engine, location_of_url
@@ -191,6 +192,7 @@ def define_database(
         DefinitionError: The URL or an option is not valid, or the database is neither PostgreSQL nor a file of SQLite.
     """
     source, options = caller_source(), dict(engine_options or {})
+    check_type(f"define_database at {source}", "name", name, str, 'define_database("main", ...)')
     problem = _url_problem(url) or _engine_problem(make_url(url), options)
     if problem is not None:
         raise DefinitionError(f"database {name!r} {problem} ({source})")

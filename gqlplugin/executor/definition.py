@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from gqlplugin.checks import check_function, check_type
 from gqlplugin.executor.operation import Operation
 from gqlplugin.executor.trigger import Trigger
 from gqlplugin.source import Source, caller_source
@@ -58,7 +59,19 @@ def create_executor(
         description: For people.
         disabled: Nothing fires it.
         condition: Whether to do it. One that raises fails the firing, which is not tried again.
+
+    Raises:
+        DefinitionError: An argument is of another type.
     """
+    source = caller_source()
+    where = f"Executor {name!r} at {source}"
+    check_type(where, "name", name, str, 'create_executor("order-created", ...)')
+    check_type(where, "trigger", trigger, Trigger, 'a trigger, such as schedule_trigger("0 2 * * *")')
+    check_type(where, "operation", operation, Operation, "an operation, such as workflow_operation(...)")
+    check_type(where, "description", description, str, 'description="..."')
+    check_type(where, "disabled", disabled, bool, "disabled=True")
+    if condition is not None:
+        check_function(where, "condition", condition, 1, "a function of the trigger's arguments that returns a bool")
     return Executor(
         name=name,
         trigger=trigger,
@@ -66,5 +79,5 @@ def create_executor(
         description=description,
         disabled=disabled,
         condition=condition,
-        source=caller_source(),
+        source=source,
     )

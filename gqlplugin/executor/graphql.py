@@ -22,11 +22,12 @@ from graphql import (
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+from gqlplugin.checks import check_function, check_type, checked_invoker
 from gqlplugin.errors import DefinitionError, JobFailedError, PlatformNotBoundError
 from gqlplugin.executor.operation import FiringOutcome, Operation, evaluated, invoker_problems
 from gqlplugin.executor.registry import Registry
 from gqlplugin.executor.retrying import TEN_ATTEMPTS, backoff
-from gqlplugin.identity import AuthInvoker
+from gqlplugin.identity import AnyInvoker, AuthInvoker
 from gqlplugin.job import JobContext
 from gqlplugin.platform.base import Definitions, JobRuntime, find_binding
 from gqlplugin.source import caller_source
@@ -147,7 +148,7 @@ def graphql_operation(
     query: str,
     *,
     variables: Variables | Callable[[A], Variables | Awaitable[Variables]] | None = None,
-    auth_invoker: AuthInvoker | str | None = None,
+    auth_invoker: AnyInvoker | None = None,
 ) -> Operation[A]:
     """Run a query or mutation of the app's own GraphQL API, in this process.
 
@@ -175,6 +176,7 @@ def graphql_operation(
             variables are not JSON.
     """
     where = f"The graphql_operation at {caller_source()}"
+    check_type(where, "query", query, str, '"mutation ($id: ID!) { ... }"')
     try:
         document = parse(query)
     except GraphQLError as error:
@@ -183,9 +185,11 @@ def graphql_operation(
     operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
     if len(operations) != 1 or operations[0].operation is OperationType.SUBSCRIPTION:
         raise DefinitionError(f"{where} takes a query with one operation, a query or a mutation.")
-    if not callable(variables) and json_variables(variables) is None:
+    if callable(variables):
+        check_function(where, "variables", variables, 1, "a function of the trigger's arguments")
+    elif json_variables(variables) is None:
         raise DefinitionError(f"{where} has variables that are not JSON values by name.")
-    return GraphQLOperation(query, document, variables, auth_invoker)
+    return GraphQLOperation(query, document, variables, checked_invoker(where, auth_invoker))
 
 
 def operation_node(document: DocumentNode) -> OperationDefinitionNode:

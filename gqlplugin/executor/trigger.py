@@ -5,17 +5,19 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, overload
 
-from pydantic import PydanticUndefinedAnnotation, PydanticUserError
+from pydantic import PydanticUndefinedAnnotation, PydanticUserError, SecretStr
 
+from gqlplugin.checks import check_annotation, check_type
 from gqlplugin.codec import JsonCodec
 from gqlplugin.errors import DefinitionError
 from gqlplugin.executor.arguments import IncomingWebhookArgs, ResolverExecutedArgs, ScheduleArgs
 from gqlplugin.executor.registry import Registry
 from gqlplugin.resolver import Resolver
 from gqlplugin.schedule import MissedPolicy, Schedule
-from gqlplugin.secret import Secret
+from gqlplugin.secret import Secret, SecretRef
 from gqlplugin.source import caller_source
 
 if TYPE_CHECKING:
@@ -97,7 +99,8 @@ def schedule_trigger(cron: str, *, timezone: str = "UTC", missed: MissedPolicy =
         missed: Which of the times fire that passed while no process was there to fire them: "last", "all" or "none".
 
     Raises:
-        DefinitionError: The expression is malformed or never comes true, or the timezone is unknown.
+        DefinitionError: The expression is malformed, has a step beyond its field or never comes true, or the timezone
+            is unknown.
     """
     return ScheduleTrigger(Schedule.parse(cron, timezone=timezone, missed=missed, source=caller_source()))
 
@@ -199,19 +202,24 @@ def incoming_webhook_trigger(
             relied upon.
     """
     source = caller_source()
+    where = f"The incoming_webhook_trigger at {source}"
+    _check_secrets(where, "path_secrets", path_secrets)
+    _check_secrets(where, "signing_secrets", signing_secrets)
+    check_annotation(where, "body", body)
+    check_type(where, "max_body_bytes", max_body_bytes, int, "max_body_bytes=1024 * 1024")
+    check_type(where, "delivery_header", delivery_header, (str, NoneType), 'delivery_header="x-github-delivery"')
     if bool(path_secrets) == bool(signing_secrets):
         raise DefinitionError(
-            f"The incoming_webhook_trigger at {source} takes path_secrets= or signing_secrets=, such as "
+            f"{where} takes path_secrets= or signing_secrets=, such as "
             'signing_secrets=[secret("SHOP_WEBHOOK_SECRET")]: anybody could send to it otherwise.'
         )
     if max_body_bytes < 1:
-        raise DefinitionError(f"The incoming_webhook_trigger at {source} takes max_body_bytes of at least 1.")
+        raise DefinitionError(f"{where} takes max_body_bytes of at least 1.")
     if delivery_header is not None and not _HEADER.fullmatch(delivery_header.lower()):
-        raise DefinitionError(f"The incoming_webhook_trigger at {source}: {delivery_header!r} is no name of a header.")
+        raise DefinitionError(f"{where}: {delivery_header!r} is no name of a header.")
     if delivery_header is not None and signing_secrets:
         raise DefinitionError(
-            f"The incoming_webhook_trigger at {source} takes no delivery_header= with signing_secrets=: the signature "
-            "covers webhook-id alone."
+            f"{where} takes no delivery_header= with signing_secrets=: the signature covers webhook-id alone."
         )
     return IncomingWebhookTrigger(
         body=body,
@@ -220,6 +228,12 @@ def incoming_webhook_trigger(
         delivery_header=None if delivery_header is None else delivery_header.lower(),
         max_body_bytes=max_body_bytes,
     )
+
+
+def _check_secrets(where: str, name: str, given: object) -> None:
+    """Refuse what is not a list of secrets, in words that don't show it: it may be a secret itself."""
+    if not isinstance(given, Sequence) or not all(isinstance(one, SecretRef | SecretStr) for one in given):
+        raise DefinitionError(f'{where} takes {name}= as a list of secrets: {name}=[secret("SHOP_WEBHOOK_SECRET")].')
 
 
 class ResolverExecutedTrigger(Trigger[ResolverExecutedArgs[O]]):
@@ -255,5 +269,10 @@ def resolver_executed_trigger(resolver: Resolver[Any, O]) -> Trigger[ResolverExe
 
     Args:
         resolver: Of the same app, and without `publish_events=False`.
+
+    Raises:
+        DefinitionError: It is not a resolver.
     """
+    where = f"The resolver_executed_trigger at {caller_source()}"
+    check_type(where, "resolver", resolver, Resolver, "what create_resolver(...) makes")
     return ResolverExecutedTrigger(resolver)

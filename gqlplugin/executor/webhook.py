@@ -7,10 +7,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from importlib.metadata import version
 from ipaddress import ip_network
+from types import NoneType
 from typing import Any, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
+from gqlplugin.checks import check_duration, check_function, check_type
 from gqlplugin.codec import JsonCodec, NotJsonError
 from gqlplugin.errors import DefinitionError, FailedPreconditionError, GqlpluginError, JobFailedError
 from gqlplugin.executor.operation import FiringOutcome, Operation, evaluated
@@ -18,7 +20,7 @@ from gqlplugin.executor.retrying import TEN_ATTEMPTS, backoff
 from gqlplugin.job import JobContext
 from gqlplugin.outbound import Network, Reply, Target, TargetRefusedError, is_header_value, post
 from gqlplugin.platform.base import JobRuntime
-from gqlplugin.secret import Secret, reveal
+from gqlplugin.secret import Secret, SecretRef, reveal
 from gqlplugin.source import caller_source
 
 A = TypeVar("A")
@@ -172,6 +174,11 @@ def webhook_operation(
             body is not JSON, the timeout is not above 0, or a network is malformed.
     """
     where = f"the webhook_operation at {caller_source()}"
+    check_duration(where, "timeout", timeout)
+    check_type(where, "headers", headers, (Mapping, NoneType), 'headers={"x-name": "value"}')
+    for name, function in (("url", url), ("request_body", request_body)):
+        if callable(function):
+            check_function(where, name, function, 1, "a function of the trigger's arguments")
     allowed, headers = _networks(allow_networks, where), headers or {}
     problems = [*_bad_url(url, allowed), *_bad_headers(headers), *_bad_body(request_body)]
     if timeout <= timedelta(0):
@@ -185,7 +192,7 @@ def webhook_operation(
 def _networks(given: Sequence[str], where: str) -> list[Network]:
     try:
         return [ip_network(network) for network in ([given] if isinstance(given, str) else given)]
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise DefinitionError(f'{where} takes allow_networks= such as ["10.1.0.0/16"]: {error}') from None
 
 
@@ -209,16 +216,18 @@ def _bad_body(body: object) -> list[str]:
     return []
 
 
-def _bad_headers(headers: Mapping[str, str | Secret]) -> list[str]:
+def _bad_headers(headers: Mapping[Any, object]) -> list[str]:
     problems = []
     for name, value in headers.items():
-        if name.lower() in _OURS:
+        if not isinstance(name, str) or not isinstance(value, str | SecretRef | SecretStr):
+            problems.append(f'the header {name!r} must be text, with text or a secret: "value" or secret("NAME").')
+        elif name.lower() in _OURS:
             problems.append(f"the header {name!r} is set by itself: leave it out.")
         elif not name.isascii() or not name or not all(one.isalnum() or one in _NAME_CHARACTERS for one in name):
             problems.append(f"{name!r} can't be the name of a header.")
         elif isinstance(value, str) and not is_header_value(value):
             problems.append(_unfit(name))
-    names = [name.lower() for name in headers]
+    names = [str(name).lower() for name in headers]
     return problems + [f"the header {name!r} is given twice." for name in sorted(set(names)) if names.count(name) > 1]
 
 

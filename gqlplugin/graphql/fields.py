@@ -13,6 +13,7 @@ from anyio import to_thread
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from strawberry.types.field import StrawberryField
 
+from gqlplugin.checks import is_async
 from gqlplugin.codec import describe
 from gqlplugin.errors import PlatformNotBoundError
 from gqlplugin.graphql.arguments import InputReader, parameter_of, set_defaults
@@ -70,7 +71,7 @@ def _function(
     body, output, events = resolver.body, _Output(resolver, shape), ResolverEvents(resolver)
     validate = InputReader(resolver.input, arguments).validate if resolver.input is not None else None
     invoker_in = _Invoker(resolver).find
-    is_async = any(map(inspect.iscoroutinefunction, (body, getattr(body, "__call__", None))))  # noqa: B004 - an object
+    runs_in_loop = is_async(body)
 
     async def resolve(info: strawberry.Info, **given: Any) -> object:
         value = None if validate is None else validate(given)
@@ -86,10 +87,12 @@ def _function(
         try:
             try:
                 with enter_scope(scope):
-                    if is_async:
+                    if runs_in_loop:
                         returned = await body(context)
                     else:
                         returned = await to_thread.run_sync(partial(body, context), abandon_on_cancel=True)
+                    if inspect.isawaitable(returned):  # of a plain wrapper around an async function
+                        returned = await returned
                 result = output.coerced(returned)
                 if not scope.is_empty:
                     await scope.commit()

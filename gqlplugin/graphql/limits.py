@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 
 from graphql import (
@@ -18,6 +18,9 @@ from graphql import (
     ValidationContext,
 )
 from graphql.validation import ASTValidationRule
+
+from gqlplugin.checks import check_type
+from gqlplugin.source import caller_source
 
 LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
 
@@ -35,6 +38,9 @@ class Limits:
         max_query_characters: Length of the query text; long values belong into variables.
         max_body_bytes: Length of the HTTP body, and of a message on a WebSocket.
         max_subscriptions: Operations that are under way at once on one WebSocket.
+
+    Raises:
+        DefinitionError: One is not an int.
     """
 
     max_depth: int = 12
@@ -45,6 +51,11 @@ class Limits:
     max_query_characters: int = 100_000
     max_body_bytes: int = 2 * 1024 * 1024
     max_subscriptions: int = 100
+
+    def __post_init__(self) -> None:
+        where = f"Limits at {caller_source(3)}"
+        for one in fields(self):
+            check_type(where, one.name, getattr(self, one.name), int, f"{one.name}={one.default}")
 
 
 @dataclass(frozen=True, slots=True)

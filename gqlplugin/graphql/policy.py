@@ -6,10 +6,12 @@ from collections.abc import Awaitable, Callable
 from inspect import isawaitable
 from typing import Protocol, TypeVar
 
+from gqlplugin.checks import check_function, is_async, shown
 from gqlplugin.errors import DefinitionError, ForbiddenError, UnauthenticatedError
 from gqlplugin.execution import ExecutionFilter, WorkflowExecution
 from gqlplugin.identity import User, is_executor_user
 from gqlplugin.platform.base import Binding
+from gqlplugin.source import caller_source
 
 T = TypeVar("T")
 
@@ -75,9 +77,20 @@ class CallerPolicy:
     Args:
         operators: Who may see the executors, and see, list, resume, cancel and answer every run; a plain function.
             Nobody by default.
+
+    Raises:
+        DefinitionError: `operators` is not a function, or an async one.
     """
 
     def __init__(self, *, operators: Callable[[User], bool] = _nobody) -> None:
+        check_function(
+            f"CallerPolicy at {caller_source()}", "operators", operators, 1, "a function (user) that returns a bool"
+        )
+        if is_async(operators):
+            raise DefinitionError(
+                f"CallerPolicy at {caller_source()} has operators={shown(operators)}, which is async: write a plain "
+                "function, or a policy of your own."
+            )
         self._operators = operators
 
     def may_see(self, user: User, run: WorkflowExecution) -> bool:
@@ -117,7 +130,7 @@ class CallerPolicy:
         """Whether the caller is an operator.
 
         Raises:
-            TypeError: `operators` is an `async def`.
+            TypeError: What `operators` returns must be awaited.
         """
         answer: object = self._operators(user)
         if isawaitable(answer):  # which is true whatever it would answer

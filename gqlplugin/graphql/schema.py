@@ -19,6 +19,7 @@ from strawberry.types.field import StrawberryField
 from strawberry.types.graphql import OperationType
 
 from gqlplugin.app import App
+from gqlplugin.checks import check_type
 from gqlplugin.errors import DefinitionError
 from gqlplugin.graphql.execute import problems_with
 from gqlplugin.graphql.executors import Executors
@@ -104,6 +105,7 @@ def create_schema(
         DefinitionError: Two fields or two types have the same name, GraphQL has nothing for an annotation, the policy
             lacks a method, or the config asks for what breaks the schema.
     """
+    check_type("create_schema", "app", app, App, "what define_app(...) makes")
     config = config or StrawberryConfig()
     _check_config(config)
     own = _Own(app, policy or CallerPolicy())

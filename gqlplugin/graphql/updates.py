@@ -16,6 +16,7 @@ from gqlplugin.graphql.grants import FOR_READING
 from gqlplugin.graphql.seen import read_cursor
 from gqlplugin.graphql.workflow_run import KnownJobs, WorkflowJobRun, WorkflowRun, job_run, workflow_run
 from gqlplugin.platform.base import current_binding
+from gqlplugin.platform.job_log import public_line
 
 
 @strawberry.type(description="The run has another status.")
@@ -139,4 +140,4 @@ def _shown(change: Change, jobs: dict[str, WorkflowJobRun]) -> WorkflowRunChange
         case JobProgress(job, fraction, message):
             return WorkflowJobProgress(job=jobs[job.place], progress=fraction, message=message)
         case JobLogLine(job, line):
-            return WorkflowJobLogLine(job=jobs[job.place], line=line)
+            return WorkflowJobLogLine(job=jobs[job.place], line=public_line(line))

@@ -13,6 +13,7 @@ from strawberry.scalars import JSON
 
 from gqlplugin.execution import ExecutionStatus, JobExecution, JobStatus, WorkflowExecution
 from gqlplugin.platform.base import Platform
+from gqlplugin.platform.job_log import public_line
 from gqlplugin.tasks import begin, result_of
 
 R = TypeVar("R", bound="WorkflowRun")
@@ -147,7 +148,7 @@ def job_run(job: JobExecution) -> WorkflowJobRun:
         started_at=job.started_at,
         finished_at=job.finished_at,
         error=job.error.message if job.error else None,
-        logs=list(job.logs),
+        logs=list(map(public_line, job.logs)),
         result=None if job.result is None else from_json(job.result),
         progress=job.progress.fraction if job.progress else None,
         progress_message=job.progress.message if job.progress else None,

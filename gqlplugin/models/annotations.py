@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections import abc, deque
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -135,9 +136,30 @@ def _named_shape(annotation: Any, place: Place, metadata: tuple[Any, ...]) -> Sh
         return Scalar(_SCALARS[annotation], _annotated(annotation, metadata))
     if isinstance(annotation, NewType):
         return shape_of(annotation.__supertype__, place, metadata)
+    if hasattr(annotation, "type_ref"):
+        annotation = _recursive_model(annotation, place)
     if isinstance(annotation, type):
         return _class_shape(annotation, place, metadata)
     raise place.refuse(annotation, _USE_A_MODEL)
+
+
+def _recursive_model(reference: Any, place: Place) -> type:
+    """The model that pydantic puts a reference for into the fields of a generic model that refers to itself.
+
+    Raises:
+        DefinitionError: The model doesn't have it.
+    """
+    with suppress(pydantic.PydanticUserError):  # of generic models that refer to each other, which it can't complete
+        schema: Any = {} if place.model is None else place.model.__pydantic_core_schema__
+        for definition in schema.get("definitions", ()):
+            if definition.get("ref") == reference.type_ref and isinstance(definition.get("cls"), type):
+                found: type = definition["cls"]
+                return found
+    name = reference.type_ref.partition(":")[0].rpartition(".")[2]
+    raise DefinitionError(
+        f"{place.where}: pydantic does not resolve the generic model {name}, which refers to itself through another "
+        "one; write models without type variables in place of both."
+    )
 
 
 def _class_shape(class_: type, place: Place, metadata: tuple[Any, ...]) -> Shape:

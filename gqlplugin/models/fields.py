@@ -166,7 +166,7 @@ def arguments_of(model: type[BaseModel] | None) -> list[ModelField]:
 
 def _place(model: type[BaseModel], name: str, position: Position) -> Place:
     owner = _owner(model, name)
-    return Place(position, FieldOf(model, name), type_name(owner) + pascal_case(name), model.model_config)
+    return Place(position, FieldOf(model, name), type_name(owner) + pascal_case(name), model.model_config, model=model)
 
 
 def reads_json_models(model: type[BaseModel]) -> bool:

@@ -111,6 +111,7 @@ class Place:
         type_name: What a `Literal` or a union that stands here is called; None where it can't have a name.
         config: The configuration of the model around it.
         around: The type aliases and root models around it.
+        model: The model that has it as a field.
     """
 
     position: Position
@@ -118,6 +119,7 @@ class Place:
     type_name: str | None = None
     config: ConfigDict | None = None
     around: tuple[object, ...] = ()
+    model: type[BaseModel] | None = None
 
     def inside(self, thing: object, name: str) -> Place:
         """The place inside a type alias or a root model, which names what is in it.

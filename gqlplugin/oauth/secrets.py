@@ -19,6 +19,8 @@ def checked_secret(given: Secret | str, what: str, min_bytes: int = MIN_BYTES) -
     Raises:
         DefinitionError: It is there, and too short.
     """
+    if not isinstance(given, SecretRef | SecretStr | str):
+        raise DefinitionError(f'{what} is a {type(given).__name__}: write secret("NAME").')
     kept = given if isinstance(given, SecretRef | SecretStr) else SecretStr(given)
     if isinstance(kept, SecretStr) and len(kept.get_secret_value().encode()) < min_bytes:
         raise DefinitionError(f"{what} {_too_short(min_bytes)}")

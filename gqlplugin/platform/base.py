@@ -97,6 +97,11 @@ class Definitions(Protocol):
     @property
     def env(self) -> Mapping[str, EnvValue]: ...
     @property
+    def capture_print(self) -> bool:
+        """Whether what jobs print goes to their logs."""
+        ...
+
+    @property
     def firings(self) -> Mapping[str, RunnableWorkflow]:
         """The workflows that do what executors do, by the names their runs have."""
         ...
@@ -358,6 +363,10 @@ class JobRuntime(Protocol):
 
     def log(self, line: str) -> None:
         """Add a line to the job's log."""
+        ...
+
+    def print(self, text: str) -> bool:
+        """Add text to the job's log, by the line; False when the job has ended, and nothing was added."""
         ...
 
     def progress(self, fraction: float, message: str | None) -> None:

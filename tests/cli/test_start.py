@@ -193,6 +193,36 @@ def test_by_the_id_that_a_server_gives(gqlplugin: Gqlplugin, local: Local) -> No
     assert "There is no workflow with the ID" in unknown.err
 
 
+@pytest.mark.parametrize("by_name", [False, True])
+def test_the_form_of_the_older_command_line(gqlplugin: Gqlplugin, local: Local, by_name: bool) -> None:
+    """`workspace workflow start` takes its options as `tailorctl` does, the short ones too, and a name for an ID."""
+    which = "refund-order" if by_name else workflow_id("shop", "refund-order")
+    start = ("workspace", "workflow", "start")
+    result = gqlplugin(*start, "-i", which, "-g", ORDER, "-a", "shop-auth", "-m", "clerk", "--quiet", *local)
+    assert (result.code, result.err) == (0, "")
+    shown = gqlplugin("workspace", "workflow", "executions", result.out.strip(), "-j", *local)
+    assert (shown.json["workflowName"], shown.json["machineUser"]) == ("refund-order", "clerk")
+    long = ("--workflow-id", which, "--arg", ORDER, "--app", "shop-auth", "--machineuser", "clerk")
+    result = gqlplugin(*start, *long, *local)
+    assert re.fullmatch(rf"Execution ID: {UUID}\nStatus: pending\n", result.out)
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        (("-g", ORDER), "Missing option '--workflow-id' / '-i'"),
+        (("-i", "place-order", "-a", "shop-auth"), "add --machineuser"),
+        (("-i", "place-order", "-q", "-j"), "give one of them"),
+        (("-i", "place-order", "-g", "@nowhere.json"), "can't be read from 'nowhere.json'"),
+    ],
+)
+def test_wrong_use_of_the_older_form(gqlplugin: Gqlplugin, local: Local, options: Local, shown: str) -> None:
+    """Options that can't be meant exit with 2, and say what to type."""
+    result = gqlplugin("workspace", "workflow", "start", *options, *local)
+    assert (result.code, result.out) == (2, "")
+    assert shown in result.err
+
+
 @pytest.mark.parametrize(
     ("options", "shown"),
     [

@@ -78,6 +78,10 @@ class Lenient:
     def resolver_listeners(self) -> Mapping[str, Sequence[str]]:
         return self._definitions.resolver_listeners
 
+    @property
+    def capture_print(self) -> bool:
+        return self._definitions.capture_print
+
     def running(self, platform: Platform) -> AbstractAsyncContextManager[None]:
         return self._definitions.running(platform)
 

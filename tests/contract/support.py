@@ -29,9 +29,10 @@ def app_of(
     jobs: Iterable[WorkflowJob[Any, Any]] = (),
     auth: Auth[Any] | None = None,
     env: Mapping[str, EnvValue] | None = None,
+    capture_print: bool = False,
 ) -> Definitions:
     """An app of these workflows."""
-    return define_app("contract", workflows=workflows, jobs=jobs, auth=auth, env=env)
+    return define_app("contract", workflows=workflows, jobs=jobs, auth=auth, env=env, capture_print=capture_print)
 
 
 @asynccontextmanager

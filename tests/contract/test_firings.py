@@ -2,9 +2,11 @@
 
 import json
 from datetime import timedelta
+from functools import wraps
 from typing import Any, Literal
 
 import pytest
+from pydantic import BaseModel
 
 from gqlplugin.app import define_app
 from gqlplugin.auth import define_auth
@@ -12,6 +14,7 @@ from gqlplugin.errors import JobFailedError, NotFoundError
 from gqlplugin.execution import ExecutionFilter, ExecutionStatus, RetryPolicy
 from gqlplugin.executor import (
     Executor,
+    Operation,
     ScheduleArgs,
     create_executor,
     function_operation,
@@ -22,7 +25,7 @@ from gqlplugin.identity import executor_user
 from gqlplugin.job import JobContext, create_workflow_job
 from gqlplugin.names import firing_name
 from gqlplugin.platform.base import Definitions, Platform
-from gqlplugin.workflow import Workflow
+from gqlplugin.workflow import Workflow, create_workflow
 from tests.contract.support import ALICE, all_runs, echo_workflow, ended, failed, jobs_of, output_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.needs("executors")]
@@ -60,6 +63,70 @@ async def test_a_firing_starts_its_workflow(platform: Platform) -> None:
         assert started.caller == executor_user("at-noon")
         assert started.invoker == auth.invoker("manager")
         assert started.depth == 1
+
+
+class Delivery(BaseModel):
+    order_id: str
+
+
+@create_workflow_job(name="take-model")
+async def take_model(input: Delivery) -> str:
+    return f"model {input.order_id}"
+
+
+@create_workflow_job(name="take-text")
+async def take_text(input: str) -> str:
+    return f"text {input}"
+
+
+@create_workflow_job(name="take-anything")
+async def take_anything(input: Any) -> str:
+    return f"{type(input).__name__} {input}"
+
+
+MODEL, TEXT, ANYTHING = (
+    create_workflow(name=f"{job.name}s", main_job=job) for job in (take_model, take_text, take_anything)
+)
+
+
+@pytest.mark.parametrize(
+    ("workflow", "given", "output"),
+    [
+        (MODEL, '{"order_id": "1"}', "model 1"),
+        (MODEL, Delivery(order_id="1"), "model 1"),
+        ("take-models", '{"order_id": "1"}', "model 1"),
+        ("take-models", {"order_id": "1"}, "model 1"),
+        (TEXT, '"1"', 'text "1"'),
+        (TEXT, "1", "text 1"),
+        ("take-texts", '"1"', "text 1"),
+        (ANYTHING, "[1]", "list [1]"),
+        (ANYTHING, "not JSON", "str not JSON"),
+        ("take-anythings", "[1]", "list [1]"),
+    ],
+    ids=str,
+)
+async def test_args_may_be_json_text(platform: Platform, workflow: Any, given: object, output: str) -> None:
+    """A function for `args` may return JSON text, and the workflow may be named; text is never taken for other text."""
+    operation: Operation[ScheduleArgs] = workflow_operation(
+        workflow, args=lambda _: given, auth_invoker={"namespace": "my-auth", "machineUserName": "manager"}
+    )
+    executor = create_executor("at-noon", trigger=schedule_trigger("0 12 * * *"), operation=operation)
+    async with platform, platform.execute(app_with(executor, MODEL, TEXT, ANYTHING)):
+        firing = await output_of(platform, await fire(platform, executor))
+        started = await ended(platform, firing["workflow_run_id"])
+        assert started.output is not None
+        assert json.loads(started.output) == output
+        assert started.invoker == auth.invoker("manager")
+
+
+async def test_json_args_that_do_not_fit_fail_the_firing(platform: Platform) -> None:
+    """They are refused as arguments of a trigger are, and the firing is not tried again."""
+    operation: Operation[ScheduleArgs] = workflow_operation("take-models", args=lambda _: '{"order": 1}')
+    executor = create_executor("at-noon", trigger=schedule_trigger("0 12 * * *"), operation=operation)
+    async with platform, platform.execute(app_with(executor, MODEL)):
+        run = await failed(platform, await fire(platform, executor))
+        assert run.error is not None
+        assert (run.error.code, run.error.may_retry) == ("BAD_USER_INPUT", False)
 
 
 async def test_firings_are_listed_under_the_name_of_their_executor(platform: Platform) -> None:
@@ -158,6 +225,22 @@ async def test_a_function_is_as_durable_as_a_job(platform: Platform) -> None:
         jobs = await jobs_of(platform, run_id)
         assert list(jobs) == ["at-noon", "at-noon/doubles"]
         assert jobs["at-noon"].logs[0].endswith("INFO due at 12")
+
+
+async def test_an_async_function_behind_a_plain_decorator_is_awaited(platform: Platform) -> None:
+    """The function of an executor may be wrapped, and its context may have a default."""
+
+    async def body(args: ScheduleArgs, ctx: JobContext | None = None) -> list[int]:
+        assert ctx is not None
+        return [await doubles.trigger(args.scheduled_time.hour)]
+
+    def call(*args: Any) -> Any:
+        return body(*args)
+
+    traced: Any = wraps(body)(call)
+    executor = create_executor("at-noon", trigger=schedule_trigger("0 12 * * *"), operation=function_operation(traced))
+    async with platform, platform.execute(app_with(executor)):
+        assert (await output_of(platform, await fire(platform, executor)))["result"] == [24]
 
 
 async def test_a_failed_function_is_tried_again_under_its_policy(platform: Platform) -> None:

@@ -8,7 +8,7 @@ from gqlplugin.errors import NotFoundError
 from gqlplugin.execution import ExecutionStatus, Progress
 from gqlplugin.job import JobContext, create_workflow_job
 from gqlplugin.platform.base import Platform
-from tests.contract.support import executing, in_status, jobs_of, output_of, until, workflow_of
+from tests.contract.support import app_of, executing, in_status, jobs_of, output_of, until, workflow_of
 
 pytestmark = pytest.mark.anyio
 
@@ -83,6 +83,29 @@ async def test_logs_are_visible_while_a_job_runs_and_stay(platform: Platform) ->
         logs = (await jobs_of(platform, run_id))["main-job"].logs
     assert [line.split(" ", 1)[1] for line in logs[:2]] == ["INFO charged tea for 3", "WARNING 100%"]
     assert len(logs) == 3
+
+
+@pytest.mark.needs("logs")
+async def test_what_a_job_prints_goes_to_its_log(platform: Platform) -> None:
+    """With `capture_print` each line that a job prints is a line of its own log, in async and in plain functions."""
+
+    @create_workflow_job(name="plain-job")
+    def plain() -> None:
+        print("in a thread")  # noqa: T201 - the point
+
+    @create_workflow_job(name="main-job")
+    async def main() -> None:
+        print("in the event", end=" ")  # noqa: T201 - the point
+        await plain.trigger()
+        print("loop")  # noqa: T201 - the point
+
+    printing = workflow_of(main)
+    async with platform, platform.execute(app_of(printing, capture_print=True)):
+        run_id = await printing.trigger()
+        await output_of(platform, run_id)
+        jobs = await jobs_of(platform, run_id)
+    lines = {name: [line.split(" ", 1)[1] for line in job.logs] for name, job in jobs.items()}
+    assert lines == {"main-job": ["INFO in the event loop"], "main-job/plain-job": ["INFO in a thread"]}
 
 
 @pytest.mark.needs("logs")

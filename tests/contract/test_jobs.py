@@ -2,7 +2,9 @@
 
 import asyncio
 import threading
+from collections.abc import Awaitable
 from contextvars import ContextVar
+from functools import partial, wraps
 from typing import Any
 
 import pytest
@@ -247,6 +249,61 @@ async def test_jobs_with_every_parameter_list_work(platform: Platform) -> None:
 
 
 @pytest.mark.needs("errors")
+def traced(function: Any) -> Any:
+    """A decorator that is written for plain functions."""
+
+    @wraps(function)
+    def call(*args: object, **named: object) -> Any:
+        return function(*args, **named)
+
+    return call
+
+
+class Doubling:
+    """An object with an async `__call__`, and an async method."""
+
+    async def __call__(self, n: int) -> int:
+        return 2 * n
+
+    async def method(self, n: int, ctx: JobContext) -> int:
+        ctx.log.info("in a method")
+        return 2 * n
+
+
+async def test_every_kind_of_function_can_be_a_job(platform: Platform) -> None:
+    """Behind a plain decorator, as a partial, an object, a method; what they return is awaited."""
+    make: Any = create_workflow_job
+
+    async def multiply(factor: int, n: int) -> int:
+        return factor * n
+
+    async def named(n: int, *, factor: int) -> int:
+        return factor * n
+
+    def later(n: int) -> Awaitable[int]:
+        return multiply(2, n)
+
+    functions = [
+        traced(Doubling().method),
+        later,
+        partial(multiply, 2),
+        partial(named, factor=2),
+        partial(Doubling()),
+        Doubling(),
+        Doubling().method,
+    ]
+    jobs = [make(name=f"job-{index}")(function) for index, function in enumerate(functions)]
+
+    async def main(ctx: JobContext) -> list[int]:
+        ctx.log.info("alone with its context")
+        return [await job.trigger(n) for n, job in enumerate(jobs)]
+
+    workflow = workflow_of(make(name="main-job")(traced(main)))
+    async with platform, platform.execute(app_of(workflow, jobs=jobs)):
+        run_id = await workflow.trigger()
+        assert await output_of(platform, run_id) == [2 * n for n in range(len(jobs))]
+
+
 async def test_an_unregistered_job_fails_the_run_by_name(platform: Platform) -> None:
     """A job that is triggered but unknown to the app fails the run with the code of a wrong definition."""
 

@@ -1,7 +1,11 @@
 """Workflows that jobs start: durable, and once."""
 
+import json
+from typing import Literal
+
 import pytest
 
+from gqlplugin.auth import define_auth
 from gqlplugin.errors import FailedPreconditionError, InvalidInputError
 from gqlplugin.execution import ExecutionStatus
 from gqlplugin.job import JobContext, create_workflow_job
@@ -10,6 +14,7 @@ from gqlplugin.workflow import create_workflow, trigger_workflow
 from tests.contract.support import (
     ALICE,
     all_runs,
+    app_of,
     echo_workflow,
     ended,
     executing,
@@ -21,6 +26,25 @@ from tests.contract.support import (
 )
 
 pytestmark = pytest.mark.anyio
+
+
+async def test_a_job_starts_a_workflow_by_name_in_the_form_of_the_platforms_own_function(platform: Platform) -> None:
+    """`trigger_workflow` takes a name, JSON text, and the invoker as namespace and name."""
+    child = echo_workflow()
+    auth = define_auth("my-auth-namespace", Literal["notification-bot"])
+
+    @create_workflow_job(name="main-job")
+    async def main() -> str:
+        return await trigger_workflow(
+            "echo-it",
+            json.dumps({"orderId": "1"}),
+            auth_invoker={"namespace": "my-auth-namespace", "machineUserName": "notification-bot"},
+        )
+
+    parent = workflow_of(main)
+    async with platform, platform.execute(app_of(parent, child, auth=auth)):
+        run = await ended(platform, await output_of(platform, await parent.trigger()))
+        assert (run.invoker, json.loads(run.output or "")) == (auth.invoker("notification-bot"), {"orderId": "1"})
 
 
 async def test_a_resumed_run_has_started_its_child_once(platform: Platform) -> None:

@@ -16,6 +16,7 @@ from gqlplugin.executor import (
     ScheduleArgs,
     create_executor,
     function_operation,
+    graphql_operation,
     incoming_webhook_trigger,
     schedule_trigger,
     workflow_operation,
@@ -119,6 +120,57 @@ def test_static_args_that_do_not_fit_are_told(args: Any) -> None:
     """Arguments that are known beforehand are checked beforehand."""
     executor = nightly(workflow_operation(syncing, args=args))
     assert "executor 'nightly' has args that don't fit" in problems_of(executor, workflows=[syncing])
+
+
+@pytest.mark.parametrize("workflow", [syncing, "syncing"])
+def test_a_workflow_may_be_named_and_its_args_be_json(workflow: Any) -> None:
+    """`workflow_operation` takes the name of a workflow, and static `args` as JSON text."""
+    operation: Operation[ScheduleArgs] = workflow_operation(workflow, args='{"year": 2026}')
+    define_app("executors", workflows=[syncing], executors=[nightly(operation)])
+    assert operation.detail == "syncing"
+
+
+@pytest.mark.parametrize("workflow", [syncing, "syncing"])
+@pytest.mark.parametrize("text", ['{"year": "soon"}', "2026", "{", '"{}"'])
+def test_json_args_that_do_not_fit_are_told(workflow: Any, text: str) -> None:
+    """They are checked when the app is defined."""
+    problems = problems_of(nightly(workflow_operation(workflow, args=text)), workflows=[syncing])
+    assert "executor 'nightly' has args that don't fit: The argument of workflow 'syncing' is not valid:" in problems
+
+
+def test_a_name_that_no_workflow_has_is_told() -> None:
+    """A workflow that is given by its name is looked up when the app is defined."""
+    problems = problems_of(nightly(workflow_operation("syncin")), workflows=[syncing])
+    assert "starts workflow 'syncin', which is not in define_app(workflows=[...])" in problems
+
+
+def test_an_invoker_may_be_a_dict() -> None:
+    """`auth_invoker` takes namespace and name, which are checked as any other."""
+    invoker = {"namespace": "my-auth", "machineUserName": "manager"}
+    make: Any = workflow_operation
+    define_app("executors", auth=auth, workflows=[sweeping], executors=[nightly(make(sweeping, auth_invoker=invoker))])
+    unknown = nightly(make(sweeping, auth_invoker={**invoker, "machineUserName": "nobody"}))
+    assert "Machine user 'nobody' is not defined" in problems_of(unknown, auth=auth, workflows=[sweeping])
+    for wrong in (3, {"namespace": "my-auth"}):
+        with pytest.raises(
+            DefinitionError, match=r"The workflow_operation at .*:\d+: auth_invoker=.* is not an invoker"
+        ):
+            make(sweeping, auth_invoker=wrong)
+        with pytest.raises(
+            DefinitionError, match=r"The graphql_operation at .*:\d+: auth_invoker=.* is not an invoker"
+        ):
+            graphql_operation("{ a }", auth_invoker=wrong)  # type: ignore[arg-type]  # the mistake
+
+
+def test_what_can_not_be_started_is_refused() -> None:
+    """A job is no workflow, and `args=` is a value or a function of the trigger's arguments."""
+    make: Any = workflow_operation
+    with pytest.raises(
+        DefinitionError, match=r"workflow=<WorkflowJob 'sync'>: write what create_workflow\(...\) makes, or"
+    ):
+        make(sync)
+    with pytest.raises(DefinitionError, match=r"which takes \(\): write a function of the trigger's arguments"):
+        make(syncing, args=lambda: Sync(year=2026))
 
 
 def test_problems_of_several_executors_are_told_at_once() -> None:

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import partial
+from functools import partial, wraps
 from typing import Any, Generic, Literal, TypeVar
 
 import anyio
@@ -20,6 +20,7 @@ from gqlplugin.errors import PlatformNotBoundError
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.base import Binding, bind
 from gqlplugin.resolver import Resolver, ResolverContext, create_resolver
+from gqlplugin.scope import current_scope
 from gqlplugin.testing import MemoryPlatform
 from tests.graphql.schemas import answer, returning, schema_of
 
@@ -129,9 +130,10 @@ def describing(auth_invoker: AuthInvoker | str | None = None) -> Resolver[Any, A
     return describe
 
 
-async def test_body_knows_caller_invoker_and_environment() -> None:
+@pytest.mark.parametrize("invoker", ["manager", {"namespace": "my-auth", "machineUserName": "manager"}], ids=repr)
+async def test_body_knows_caller_invoker_and_environment(invoker: Any) -> None:
     """The context is the binding's: who calls, the machine user of `auth_invoker`, the app's env."""
-    resolver = describing("manager")
+    resolver = describing(invoker)
     app = define_app("shop", auth=AUTH, resolvers=[resolver], env={"currency": "EUR"})
     with bound(app, User(id="ada", type="user")):
         data = await answer(schema_of(resolver), "{ describe }")
@@ -216,6 +218,33 @@ async def test_async_callable_is_awaited() -> None:
         make(name="b", operation="query", output=int, body=partial(add, 2)),
     )
     assert await answer(schema, "{ a b }") == {"a": 1, "b": 2}
+
+
+async def test_async_function_behind_a_plain_decorator_is_awaited() -> None:
+    """What the wrapper returns is awaited within the body: its database session is the resolver's."""
+
+    def traced(function: Any) -> Any:
+        @wraps(function)
+        def call(*args: object) -> Any:
+            return function(*args)
+
+        return call
+
+    scopes = []
+
+    @create_resolver(name="a", operation="query")
+    @traced
+    async def by_decorator(ctx: ResolverContext[None]) -> int:
+        scopes.append(current_scope())
+        return 1
+
+    async def body(ctx: ResolverContext[None]) -> int:
+        return 2
+
+    make: Any = create_resolver
+    schema = schema_of(by_decorator, make(name="b", operation="query", output=int, body=traced(body)))
+    assert await answer(schema, "{ a b }") == {"a": 1, "b": 2}
+    assert scopes[0] is not None
 
 
 class Page(BaseModel, Generic[T]):

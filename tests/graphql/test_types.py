@@ -34,6 +34,7 @@ from strawberry.exceptions import DuplicatedTypeName
 from strawberry.tools import create_type
 from typing_extensions import TypeAliasType, deprecated
 
+from gqlplugin.errors import DefinitionError
 from gqlplugin.graphql.scalars import BigInt
 from gqlplugin.graphql.types import input_annotation, output_annotation, output_converter
 from tests.graphql.schemas import answer, echo, model_of, returning, schema_of, sdl
@@ -155,6 +156,38 @@ async def test_annotation_is_an_argument_an_input_field_and_an_output_field(
     assert json.loads(json.dumps(data)) == {"echo": {"value": expected, "nested": {"value": expected}}}
     assert f"value: {graphql}\n" in sdl(schema, "Holder")
     assert f"value: {graphql}\n" in sdl(schema, "HolderInput")
+
+
+class Tree(BaseModel, Generic[T]):
+    value: T
+    branches: list["Tree[T]"] = []
+    left: "Tree[T] | None" = None
+
+
+class There(BaseModel, Generic[T]):
+    back: "Back[T] | None" = None
+
+
+class Back(BaseModel, Generic[T]):
+    there: There[T] | None = None
+
+
+async def test_generic_models_refer_to_themselves() -> None:
+    """A generic model may be in itself, as input and as output."""
+    schema = schema_of(echo(Tree[int]))
+    query = "{ echo(value: 1, branches: [{value: 2, branches: [{value: 3}]}], left: {value: 4}) "
+    shown = "{ value left { value } branches { value branches { value } } } }"
+    assert await answer(schema, query + shown) == {
+        "echo": {"value": 1, "left": {"value": 4}, "branches": [{"value": 2, "branches": [{"value": 3}]}]}
+    }
+
+
+def test_generic_models_that_refer_to_each_other_are_refused() -> None:
+    """Pydantic doesn't resolve them; the error names the field, and says what to write."""
+    with pytest.raises(
+        DefinitionError, match=r"field 'there' of model .*Back\[int\].*write models without type variables"
+    ):
+        schema_of(echo(There[int]))
 
 
 async def test_models_nest_recurse_and_are_generic() -> None:

@@ -120,6 +120,7 @@ class Tree:
     schedules: Mapping[str, Schedule] = {}
     databases: Mapping[str, RunningDatabase] = {}
     resolver_listeners: Mapping[str, Sequence[str]] = {}
+    capture_print = False
 
     def __init__(self, root: Node) -> None:
         self.root = root

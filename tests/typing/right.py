@@ -69,6 +69,18 @@ async def nothing_job() -> int:
     return 1
 
 
+@create_workflow_job(name="context-job")
+async def context_job(ctx: JobContext) -> str:
+    """Takes its context alone."""
+    return ctx.run_id
+
+
+@create_workflow_job(name="plain-context-job")
+def plain_context_job(ctx: JobContext) -> str:
+    """The same, plain."""
+    return ctx.run_id
+
+
 @create_workflow_job(name="main-job")
 async def main_job(input: Order, ctx: JobContext) -> Receipt | None:
     """Triggers the others, and sees the types of their results."""
@@ -76,6 +88,7 @@ async def main_job(input: Order, ctx: JobContext) -> Receipt | None:
     assert_type(await async_job.trigger(input), Receipt)
     assert_type(await plain_job.trigger(input), list[Receipt])
     assert_type(await nothing_job.trigger(), int)
+    assert_type(await context_job.trigger(), str)
     assert_type(ctx.invoker, AuthInvoker | None)
     return None
 
@@ -83,6 +96,8 @@ async def main_job(input: Order, ctx: JobContext) -> Receipt | None:
 assert_type(async_job, WorkflowJob[Order, Receipt])
 assert_type(plain_job, WorkflowJob[Order, list[Receipt]])
 assert_type(nothing_job, WorkflowJob[None, int])
+assert_type(context_job, WorkflowJob[None, str])
+assert_type(plain_context_job, WorkflowJob[None, str])
 assert_type(main_job, WorkflowJob[Order, Receipt | None])
 
 
@@ -112,6 +127,8 @@ async def triggers() -> None:
     assert_type(await processing.trigger(Order(order_id="1"), auth_invoker=auth.invoker("manager")), str)
     assert_type(await processing.trigger(Order(order_id="1"), auth_invoker="manager", idempotency_key="k"), str)
     assert_type(await counting.trigger(auth_invoker="manager"), str)
+    seed = await counting.trigger(auth_invoker={"namespace": "my-auth", "machineUserName": "manager"})
+    assert_type(seed, str)
     assert_type(await elsewhere.trigger(Order(order_id="1")), str)
     assert_type(await listed.trigger([1, 2]), str)
     assert_type(await trigger_workflow("processing", {"order_id": "1"}), str)

@@ -1,5 +1,6 @@
 """What type checkers accept of executors, and the types they see."""
 
+import json
 from typing import Any, assert_type
 
 from pydantic import BaseModel
@@ -111,6 +112,17 @@ static = create_executor(
     "static", trigger=schedule_trigger("@daily"), operation=workflow_operation(processing, args=Processing(order_id=1))
 )
 
+by_name = create_executor(
+    "by-name",
+    trigger=record_created_trigger(Order),
+    operation=workflow_operation(
+        "processing",
+        args=lambda args: json.dumps({"order_id": args.new_record.id}),
+        auth_invoker={"namespace": "main", "machineUserName": "manager"},
+    ),
+)
+assert_type(by_name, Executor[RecordCreatedArgs[Order]])
+
 paid = create_executor(
     "paid",
     trigger=incoming_webhook_trigger(body=Payment, signing_secrets=[secret("PAYMENTS")]),
@@ -147,4 +159,6 @@ sent = create_executor(
         request_body=lambda args: {"total": args.new_record.total},
     ),
 )
-assert_type(define_app("shop", executors=[created, updated, nightly, static, paid, anything, told, asked, sent]), App)
+assert_type(
+    define_app("shop", executors=[created, updated, nightly, static, by_name, paid, anything, told, asked, sent]), App
+)

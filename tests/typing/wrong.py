@@ -83,6 +83,7 @@ async def triggers() -> None:
     await elsewhere.trigger(Receipt(total=1))  # error: another model
     await processing.trigger(Order(order_id="1"), auth_invoker=auth.invoker("nobody"))  # error: misspelt
     await processing.trigger(Order(order_id="1"), auth_invoker=3)  # error: not an invoker
+    await processing.trigger(Order(order_id="1"), auth_invoker={"namespace": "my-auth"})  # error: half an invoker
     await processing.trigger(Order(order_id="1"), idempotence_key="k")  # error: misspelt
     run_id: int = await processing.trigger(Order(order_id="1"))  # error: an ID is text
     print(run_id)  # noqa: T201 - uses the name

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Self
 
+from gqlplugin.checks import check_counts, check_durations
 from gqlplugin.codec import check_json, is_unicode
 from gqlplugin.errors import FailedPreconditionError, InvalidInputError, NotFoundError, UnsupportedError
 from gqlplugin.execution import (
@@ -39,6 +40,7 @@ from gqlplugin.platform.embedded.starts import Starts
 from gqlplugin.platform.embedded.waits import find_waits, resolve
 from gqlplugin.platform.embedded.worker import Worker
 from gqlplugin.platform.entering import Entering
+from gqlplugin.platform.job_log import capturing_print
 from gqlplugin.platform.record import shown
 from gqlplugin.telemetry import count_end
 
@@ -78,6 +80,14 @@ class EmbeddedPlatform:
         idempotency_key_ttl: timedelta = timedelta(hours=24),
         max_arg_bytes: int = 1024 * 1024,
     ) -> None:
+        check_durations(
+            "EmbeddedPlatform",
+            {"shutdown_grace": shutdown_grace, "retention": retention, "idempotency_key_ttl": idempotency_key_ttl},
+        )
+        check_counts(
+            "EmbeddedPlatform",
+            {"max_concurrent_runs": max_concurrent_runs, "threads": threads, "max_arg_bytes": max_arg_bytes},
+        )
         self._path = os.fspath(path)
         self._max_concurrent_runs = max_concurrent_runs
         self._threads = threads
@@ -110,7 +120,7 @@ class EmbeddedPlatform:
             raise FailedPreconditionError(f"{self!r} executes an app already: give each app a platform of its own.")
         # what belongs to the definitions is there before the first job and after the last one
         async with definitions.running(self):
-            with bind(Binding(self, definitions)):
+            with bind(Binding(self, definitions)), capturing_print(definitions):
                 async with self._working(
                     Worker(definitions, journal, self._runner(definitions), retention=self._retention)
                 ):

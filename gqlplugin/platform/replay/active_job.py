@@ -22,6 +22,7 @@ from gqlplugin.errors import (
 from gqlplugin.execution import ExecutionError, JobExecution, JobStatus, Progress, WorkflowExecution
 from gqlplugin.identity import AuthInvoker
 from gqlplugin.platform.base import Definitions, JobRuntime, RunnableJob, current_job
+from gqlplugin.platform.job_log import JobLog, PrintedText
 from gqlplugin.platform.record import effect_name, started_name, wait_name
 from gqlplugin.platform.replay.notes import Notes
 from gqlplugin.platform.replay.recorder import RunInterrupted, RunParked
@@ -67,6 +68,7 @@ class ActiveJob(JobRuntime):
         begun = replay.begun(place)
         self.started_at = datetime.now(UTC) if begun is None else begun.started_at
         self._notes = Notes(begun)
+        self._printed = PrintedText()
 
     @property
     def execution(self) -> WorkflowExecution:
@@ -122,6 +124,8 @@ class ActiveJob(JobRuntime):
 
     async def _end(self) -> None:
         """Refuse further triggers, and wait for the one that is still running (under a failed `asyncio.gather`)."""
+        for line in self._printed.end():
+            JobLog(self).info("%s", line)
         self._ended = True
         if self._turn.locked():
             async with self._turn:
@@ -315,6 +319,13 @@ class ActiveJob(JobRuntime):
     def log(self, line: str) -> None:
         if not self._ended and self._notes.add(line):
             self.replay.recorder.note(self)
+
+    def print(self, text: str) -> bool:
+        if self._ended:
+            return False
+        for line in self._printed.add(text):
+            JobLog(self).info("%s", line, stacklevel=3)  # where print was called: this is called by sys.stdout
+        return True
 
     def progress(self, fraction: float, message: str | None) -> None:
         if self._ended:

@@ -10,6 +10,7 @@ from typing import Self
 import httpx
 from pydantic import SecretStr
 
+from gqlplugin.checks import check_counts, check_durations
 from gqlplugin.errors import FailedPreconditionError, InvalidInputError, NotFoundError
 from gqlplugin.execution import (
     ExecutionFilter,
@@ -75,6 +76,11 @@ class TailorPlatform(Catalog):
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         super().__init__(self._connected_transport)
+        check_durations(
+            "TailorPlatform",
+            {"timeout": timeout, "poll_interval": poll_interval, "max_poll_interval": max_poll_interval},
+        )
+        check_counts("TailorPlatform", {"max_connections": max_connections})
         if min(timeout, poll_interval, max_poll_interval) <= timedelta(0):
             raise InvalidInputError("`timeout`, `poll_interval` and `max_poll_interval` must be above 0.")
         if max_connections < 1:

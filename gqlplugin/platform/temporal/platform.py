@@ -12,11 +12,13 @@ from typing import Self
 from pydantic import SecretStr
 from temporalio.service import TLSConfig
 
+from gqlplugin.checks import check_counts, check_durations
 from gqlplugin.errors import FailedPreconditionError, InvalidInputError, NotFoundError, UnsupportedError
 from gqlplugin.execution import ExecutionFilter, ExecutionPage, JobExecution, WaitFilter, WaitPage, WorkflowExecution
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.base import Binding, Definitions, RunnableWorkflow, bind, find_binding
 from gqlplugin.platform.entering import Entering
+from gqlplugin.platform.job_log import capturing_print
 from gqlplugin.platform.queue import QueueDepth
 from gqlplugin.platform.temporal.connection import Connection, Options, connected, connection
 from gqlplugin.platform.temporal.records import run_of_job
@@ -72,6 +74,14 @@ class TemporalPlatform:
         threads: int = 32,
         max_arg_bytes: int = 1024 * 1024,
     ) -> None:
+        check_durations(
+            "TemporalPlatform",
+            {"timeout": timeout, "heartbeat_timeout": heartbeat_timeout, "shutdown_grace": shutdown_grace},
+        )
+        check_counts(
+            "TemporalPlatform",
+            {"max_concurrent_runs": max_concurrent_runs, "threads": threads, "max_arg_bytes": max_arg_bytes},
+        )
         if not (address and namespace):
             raise InvalidInputError("`address` and `namespace` must not be empty.")
         if not _TASK_QUEUE.fullmatch(task_queue):
@@ -125,7 +135,7 @@ class TemporalPlatform:
         self._definitions = definitions
         try:
             async with definitions.running(self):
-                with bind(Binding(self, definitions)), _queue_told(opened, definitions):
+                with bind(Binding(self, definitions)), capturing_print(definitions), _queue_told(opened, definitions):
                     async with working(
                         partial(connected, self._options),
                         self._options.task_queue,
