@@ -39,12 +39,14 @@ from gqlplugin.platform.embedded.starts import Starts
 from gqlplugin.platform.embedded.waits import find_waits, resolve
 from gqlplugin.platform.embedded.worker import Worker
 from gqlplugin.platform.entering import Entering
+from gqlplugin.platform.loops import callable_from_any_loop
 from gqlplugin.platform.record import shown
 from gqlplugin.telemetry import count_end
 
 MAX_PAGE = 1000
 
 
+@callable_from_any_loop
 class EmbeddedPlatform:
     """A journal in one SQLite file: durable, in this process, no server.
 
