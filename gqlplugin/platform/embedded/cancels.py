@@ -44,7 +44,8 @@ def cancel(connection: sqlite3.Connection, run_id: str, *, is_active: bool, now:
 def end_canceled(connection: sqlite3.Connection, run_id: str, now: datetime) -> None:
     """End a run that nobody executes, with the jobs and waits that it left unfinished."""
     connection.execute(
-        "UPDATE run SET status = ?, error = NULL, due_at = NULL, finished_at = coalesce(finished_at, ?) WHERE id = ?",
+        "UPDATE run SET status = ?, error = NULL, due_at = NULL, waits_since = NULL, "
+        "finished_at = coalesce(finished_at, ?) WHERE id = ?",
         (ExecutionStatus.CANCELED.value, to_microseconds(now), run_id),
     )
     connection.execute(

@@ -204,7 +204,7 @@ class EmbeddedPlatform:
     async def resume(self, run_id: str) -> None:
         """Run a failed or canceled run again; see `Platform.resume`."""
         journal, _ = self._entering.opened()
-        await journal.writer.call(partial(resume, run_id=run_id, now=datetime.now(UTC)))
+        await journal.writer.call(partial(resume, run_id=run_id))
         if self._worker is not None:
             self._worker.wake()
 
