@@ -17,6 +17,7 @@ from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.platform.embedded.retention import ExpiryClock, delete_expired, restart_expiry
 from gqlplugin.platform.embedded.rows import to_microseconds
 from gqlplugin.platform.ids import first_uuid7_of
+from gqlplugin.testing import MemoryPlatform
 from gqlplugin.wait_point import define_wait_point
 from gqlplugin.workflow import Workflow, create_workflow
 from tests.contract.support import all_runs, ended, in_status, output_of, until
@@ -197,6 +198,20 @@ async def test_a_key_from_a_clock_that_was_ahead_is_kept_for_its_own_time(path: 
             return await numbers.trigger(1, idempotency_key="k") != first
 
         await until(another)
+
+
+async def test_a_key_survives_a_clock_that_jumps_ahead_for_a_while() -> None:
+    """The same request starts nothing meanwhile; the key expires when the clock stays ahead."""
+    clocks = Clocks()
+    clocks.wall = datetime.now(UTC)
+    async with executing(platform := MemoryPlatform(), numbers := workflow_of(number)):
+        _, starts = platform._entering.opened()
+        starts._clock = clocks.expiry(None)
+        first = await numbers.trigger(1, idempotency_key="k")
+        clocks.wall += YEAR
+        assert await numbers.trigger(1, idempotency_key="k") == first
+        clocks.pass_by(timedelta(days=1))
+        assert await numbers.trigger(1, idempotency_key="k") != first
 
 
 async def test_a_run_from_a_clock_that_was_ahead_is_kept_as_long_as_any(path: Path) -> None:
