@@ -125,7 +125,7 @@ class Runner:
         self._ending += ending
         try:
             now = datetime.now(UTC)
-            for run in await self._writer.call(partial(settle_cancels, active=set(self._active), now=now)):
+            for run in await self._writer.call(partial(settle_cancels, run_ids=set(ending), now=now)):
                 count_end(run, ExecutionStatus.CANCELED, now)
         finally:
             self._ending -= ending
