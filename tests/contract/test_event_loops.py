@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gqlplugin.errors import FailedPreconditionError, InvalidInputError, NotFoundError
+from gqlplugin.errors import FailedPreconditionError, InvalidInputError, NotFoundError, SetupError
 from gqlplugin.execution import ExecutionStatus
 from gqlplugin.job import JobContext, create_workflow_job
 from gqlplugin.platform.base import Binding, Platform, bind, current_binding
@@ -202,7 +202,7 @@ async def test_without_its_event_loop_a_platform_is_not_called(platform: Platfor
     thread = threading.Thread(target=stop_and_call)
     thread.start()
     await asyncio.to_thread(thread.join, 30)
-    assert [type(error) for error in raised] == [FailedPreconditionError]
+    assert [type(error) for error in raised] == [SetupError]
     async with executing(platform, echo):  # on another loop than before
         assert await all_runs(platform) == []
 
