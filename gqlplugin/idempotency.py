@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -69,7 +70,7 @@ class KeyedField:
         response_key: Under which the response has the field.
     """
 
-    __slots__ = ("_asked", "_earlier", "_field", "_key", "response_key")
+    __slots__ = ("_asked", "_counting", "_earlier", "_field", "_key", "response_key")
 
     def __init__(self, key: str, *, field: str, response_key: str) -> None:
         self.response_key = response_key
@@ -77,6 +78,7 @@ class KeyedField:
         self._field = field
         self._asked = 0
         self._earlier = 0
+        self._counting = threading.Lock()  # a body may start from several threads
 
     def __repr__(self) -> str:
         return f"<KeyedField {self._field!r}>"  # an anonymous caller's key is as good as a password
@@ -94,11 +96,13 @@ class KeyedField:
     @contextmanager
     def start(self) -> Iterator[str]:
         """The key of the next start, which is made in the block."""
-        number = self._asked
-        self._asked += 1
+        with self._counting:
+            number = self._asked
+            self._asked += 1
         with noting_start() as note:
             yield self._derived(number)
-        self._earlier += note.is_earlier
+        with self._counting:
+            self._earlier += note.is_earlier
 
     def key_of_event(self, *said: str) -> str | None:
         """A key for telling others that the body has run; None when it made no start, so that a retry runs it anew.

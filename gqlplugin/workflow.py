@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from inspect import isawaitable
@@ -117,6 +118,8 @@ class Workflow(Generic[I, O]):
     ) -> str:
         """Start a run on the platform that is bound, and return its ID; the run goes on by itself.
 
+        It may be awaited on any event loop of the process. Plain functions use `trigger_sync`.
+
         In a job the start is durable: a replay answers with the recorded ID and starts nothing.
 
         In a resolver that has used its session (`get_db`), the run starts when the resolver has succeeded and its
@@ -140,7 +143,7 @@ class Workflow(Generic[I, O]):
 
         Raises:
             InvalidInputError: The arguments don't fit, or the machine user is unknown.
-            FailedPreconditionError: A session was given in a job.
+            FailedPreconditionError: A session was given in a job, or a job triggers from another thread.
             UnsupportedError: A session was given with an idempotency key, be it the client's, without an app, or of
                 another database.
             ForbiddenError: The workflow's `permission` refuses the caller.
@@ -152,6 +155,67 @@ class Workflow(Generic[I, O]):
         if session is not None:
             return _start_with(session, self, arg, auth_invoker, idempotency_key)
         return await _start(self, arg, auth_invoker, idempotency_key)
+
+    @overload
+    def trigger_sync(
+        self: Workflow[None, O2],
+        *,
+        auth_invoker: AnyInvoker | None = None,
+        idempotency_key: str | None = None,
+        session: Session | AsyncSession | None = None,
+    ) -> str: ...
+    @overload
+    def trigger_sync(
+        self,
+        args: I,
+        *,
+        auth_invoker: AnyInvoker | None = None,
+        idempotency_key: str | None = None,
+        session: Session | AsyncSession | None = None,
+    ) -> str: ...
+    def trigger_sync(
+        self,
+        args: Any = None,
+        *,
+        auth_invoker: AnyInvoker | None = None,
+        idempotency_key: str | None = None,
+        session: Session | AsyncSession | None = None,
+    ) -> str:
+        """Start a run as `trigger` does, and block this thread until it is started: for plain functions.
+
+        ```python
+        @create_resolver(name="order", operation="mutation")
+        def order(ctx: ResolverContext[Order]) -> str:  # a plain resolver runs in a thread
+            return order_processing.trigger_sync(ctx.input)
+        ```
+
+        It works in any thread that has the context of an operation or of `async with platform:`, such as one of
+        `asyncio.to_thread`, and runs no event loop. A plain job can't use it: it can't trigger.
+
+        Args:
+            args: As for `trigger`.
+            auth_invoker: As for `trigger`.
+            idempotency_key: As for `trigger`.
+            session: As for `trigger`.
+
+        Raises:
+            FailedPreconditionError: This thread runs an event loop, which this would block, or a job triggers. Nothing
+                was started.
+            PlatformUnavailableError: The platform can't answer, or its event loop is blocked. Nothing was started.
+            GqlpluginError: For the other reasons that `trigger` has.
+        """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            pass
+        else:
+            raise FailedPreconditionError(
+                f"Workflow {self.name!r} is started by trigger_sync in a thread that runs an event loop: write "
+                "`await workflow.trigger(...)` in an `async def`. Nothing was started."
+            )
+        call = self.trigger(args, auth_invoker=auth_invoker, idempotency_key=idempotency_key, session=session)
+        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:  # leaves the thread's own loop as it is
+            return runner.run(call)
 
     async def trigger_many(self, args: Iterable[I], *, auth_invoker: AnyInvoker | None = None) -> list[str]:
         """Start one run per argument, all of them or none, and return their IDs in the same order.

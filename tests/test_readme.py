@@ -19,9 +19,11 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
+import gqlplugin
 from gqlplugin.asgi import create_asgi
 from gqlplugin.cli.worker import find_work
 from gqlplugin.execution import ExecutionFilter
+from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.platform.tailor.server import create_server
 from gqlplugin.testing import serve
 from tests.contract.support import all_runs, ended
@@ -50,7 +52,7 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
     yield tmp_path
-    for name in _files():
+    for name in (*_files(), "place_order"):
         sys.modules.pop(name, None)
 
 
@@ -70,6 +72,26 @@ async def test_the_one_file_answers_as_shown(modules: Path) -> None:
             run = (await client.run(query, {"id": run_id}))["workflowRun"]
     assert run["output"] == {"orderId": "order-1", "sentTo": "alice@example.com"}
     assert [job["stackedName"] for job in run["jobs"]] == ["process-order", "process-order/fetch-email"]
+
+
+async def test_a_plain_resolver_and_a_script_start_runs_as_their_page_shows(modules: Path) -> None:
+    """docs/starting-runs.md: the resolver works with the workflow of the one file, and the script beside the server."""
+    page = (Path(__file__).parent.parent / "docs/starting-runs.md").read_text()
+    resolver, script = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    (modules / "place_order.py").write_text(script)
+    shop = importlib.import_module("shop")
+    names = vars(gqlplugin) | vars(shop)
+    exec(resolver, names)  # noqa: S102 - our own page
+    app = gqlplugin.define_app(
+        "shop", auth=shop.auth, workflows=[shop.order_processing], resolvers=[names["place_order"]]
+    )
+    platform = EmbeddedPlatform("shop.sqlite")
+    async with serve(create_asgi(app, platform)) as client:
+        data = await client.run('mutation { placeOrder(orderId: "order-1", customerId: "alice") }')
+        assert (await ended(platform, data["placeOrder"])).status == "SUCCESS"
+        place_order = importlib.import_module("place_order").place_order
+        run = await ended(platform, await asyncio.to_thread(place_order, "order-2", "bob"))
+        assert (run.status, run.invoker) == ("SUCCESS", shop.auth.invoker("manager-machine-user"))
 
 
 @pytest.mark.parametrize("name", ["starlette", "fastapi"])

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from gqlplugin.errors import NotFoundError
 from gqlplugin.execution import ExecutionFilter, ExecutionPage, ExecutionStatus, WaitFilter, WaitPage
 from gqlplugin.identity import AuthInvoker, User
+from gqlplugin.platform.loops import callable_from_any_loop
 from gqlplugin.platform.temporal import TemporalPlatform
 from gqlplugin.platform.temporal.describing import status_of
 
@@ -13,6 +14,7 @@ _AT_ONCE = 50
 _PATIENCE_SECONDS = 60.0
 
 
+@callable_from_any_loop
 class SettledTemporalPlatform(TemporalPlatform):
     """Lists once the listing has caught up with the runs that were started here; else what it is."""
 

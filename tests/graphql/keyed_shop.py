@@ -1,5 +1,6 @@
 """Resolvers that start runs in every way there is, for the tests of idempotency keys."""
 
+import asyncio
 from functools import cache
 
 import strawberry
@@ -58,6 +59,11 @@ async def place_or_fail(ctx: ResolverContext[Order]) -> list[str]:
         tries["left"] -= 1
         raise InvalidInputError("Not yet.")
     return [first, await shipping.trigger(ctx.input)]
+
+
+@create_resolver(name="placeInThread", operation="mutation")
+def place_in_thread(ctx: ResolverContext[Order]) -> list[str]:
+    return [packing.trigger_sync(ctx.input), asyncio.run(packing.trigger(ctx.input))]
 
 
 @create_resolver(name="placeUnderOwnKey", operation="mutation")
@@ -139,6 +145,7 @@ def keyed_shop() -> App:
             replace,
             place_twice,
             place_or_fail,
+            place_in_thread,
             place_under_own_key,
             place_many,
             place_in_session,

@@ -48,6 +48,15 @@ async def test_a_request_sent_again_with_its_header_starts_nothing(shop: Shop) -
     assert len(await shop.runs("packing")) == 1
 
 
+async def test_a_plain_resolver_starts_under_the_key_of_its_client(shop: Shop) -> None:
+    """Its starts are on event loops of their own, and are replayed as those of an async one are."""
+    first, again = [await shop.ask('mutation { placeInThread(orderId: "1") }', header="k") for _ in range(2)]
+    assert first["data"] == again["data"]
+    assert told(again) == [said("placeInThread", replayed=True)]
+    assert {run.id for run in await shop.runs("packing")} == set(first["data"]["placeInThread"])
+    assert {run.caller.id for run in await shop.runs("packing")} == {"ann"}
+
+
 async def test_without_a_key_nothing_is_said_and_every_request_starts(shop: Shop) -> None:
     """Two equal requests without a key are two runs, and have no `extensions`."""
     answers = [await shop.ask(PLACE) for _ in range(2)]

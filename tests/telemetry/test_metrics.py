@@ -22,6 +22,7 @@ from gqlplugin.errors import (
 from gqlplugin.execution import ConcurrencyPolicy, ExecutionStatus, RetryPolicy
 from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.embedded import EmbeddedPlatform, queue
+from gqlplugin.platform.embedded.rows import to_microseconds
 from gqlplugin.platform.queue import QueueDepth
 from gqlplugin.testing import MemoryPlatform
 from gqlplugin.wait_point import define_wait_point
@@ -187,7 +188,10 @@ async def test_the_queue_is_what_has_not_begun(
 
 
 async def test_a_run_that_has_begun_is_not_counted(tmp_path: Path) -> None:
-    """What runs here is no part of the queue, though the file does not say so in its first moments."""
+    """What runs here is no part of the queue, though the file does not say so in its first moments.
+
+    What is due at once is counted whatever the clock says; what waits for a time, when that has come.
+    """
     path = tmp_path / "journal.sqlite"
     async with EmbeddedPlatform(path):
         run_ids = [await counting.trigger(1) for _ in range(3)]
@@ -195,7 +199,10 @@ async def test_a_run_that_has_begun_is_not_counted(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         assert queue.count_queued(connection, active=[], now=now) == {"counting-runs": 3}
         assert queue.count_queued(connection, active=[*run_ids[:2], "another"], now=now) == {"counting-runs": 1}
-        assert queue.count_queued(connection, active=[], now=now - timedelta(hours=1)) == {}
+        assert queue.count_queued(connection, active=[], now=now - timedelta(hours=1)) == {"counting-runs": 3}
+        connection.execute("UPDATE run SET due_at = ? WHERE id = ?", (to_microseconds(now), run_ids[0]))  # a retry
+        assert queue.count_queued(connection, active=[], now=now - timedelta(hours=1)) == {"counting-runs": 2}
+        assert queue.count_queued(connection, active=[], now=now) == {"counting-runs": 3}
 
 
 @pytest.mark.parametrize("error", [PlatformUnavailableError(), FailedPreconditionError("It is not set up.")])

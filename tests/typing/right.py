@@ -134,6 +134,14 @@ async def triggers() -> None:
     assert_type(await trigger_workflow("processing", {"order_id": "1"}), str)
 
 
+def plain_triggers() -> None:
+    """Every way to trigger in a plain function."""
+    assert_type(processing.trigger_sync(Order(order_id="1"), auth_invoker=auth.invoker("manager")), str)
+    assert_type(processing.trigger_sync(Order(order_id="1"), auth_invoker="manager", idempotency_key="k"), str)
+    assert_type(counting.trigger_sync(auth_invoker="manager"), str)
+    assert_type(elsewhere.trigger_sync(Order(order_id="1")), str)
+
+
 @create_resolver(name="decorated", operation="mutation", description="A mutation")
 async def decorated(ctx: ResolverContext[Order]) -> Receipt:
     """The decorator reads the annotations."""

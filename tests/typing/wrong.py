@@ -86,6 +86,11 @@ async def triggers() -> None:
     await processing.trigger(Order(order_id="1"), auth_invoker={"namespace": "my-auth"})  # error: half an invoker
     await processing.trigger(Order(order_id="1"), idempotence_key="k")  # error: misspelt
     run_id: int = await processing.trigger(Order(order_id="1"))  # error: an ID is text
+    processing.trigger_sync(Receipt(total=1))  # error: another model
+    processing.trigger_sync()  # error: no arguments
+    counting.trigger_sync(Order(order_id="1"))  # error: takes nothing
+    processing.trigger_sync(Order(order_id="1"), auth_invoker=3)  # error: not an invoker
+    await processing.trigger_sync(Order(order_id="1"))  # error: text is not awaited
     print(run_id)  # noqa: T201 - uses the name
 
 

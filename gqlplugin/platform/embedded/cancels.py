@@ -44,7 +44,8 @@ def cancel(connection: sqlite3.Connection, run_id: str, *, is_active: bool, now:
 def end_canceled(connection: sqlite3.Connection, run_id: str, now: datetime) -> None:
     """End a run that nobody executes, with the jobs and waits that it left unfinished."""
     connection.execute(
-        "UPDATE run SET status = ?, error = NULL, due_at = NULL, finished_at = coalesce(finished_at, ?) WHERE id = ?",
+        "UPDATE run SET status = ?, error = NULL, due_at = NULL, waits_since = NULL, "
+        "finished_at = coalesce(finished_at, ?) WHERE id = ?",
         (ExecutionStatus.CANCELED.value, to_microseconds(now), run_id),
     )
     connection.execute(
@@ -59,15 +60,19 @@ def find_cancels(connection: sqlite3.Connection) -> list[str]:
 
 
 def settle_cancels(
-    connection: sqlite3.Connection, active: Collection[str], now: datetime
+    connection: sqlite3.Connection, run_ids: Collection[str], now: datetime
 ) -> Sequence[WorkflowExecution]:
-    """End the runs that are to stop and that no task executes, and forget the requests; those that had not ended.
+    """End runs that are to stop, and forget the requests; those that had not ended.
 
-    Of a run that a task executes the request is kept, so that it survives the death of this process.
+    Args:
+        connection: The writer's.
+        run_ids: Runs that no task executes or will begin to. The requests of others are kept: a run that a task
+            executes must stop even if this process dies before that.
+        now: When they end.
     """
     ended = []
     for run_id in find_cancels(connection):
-        if run_id in active:
+        if run_id not in run_ids:
             continue
         run = find_run(connection, run_id)
         if run is not None and (run.status is ExecutionStatus.CANCELED or not run.status.is_final):

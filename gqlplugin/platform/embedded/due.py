@@ -5,15 +5,17 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from gqlplugin.errors import FailedPreconditionError, WaitTimedOutError
 from gqlplugin.execution import ExecutionError, ExecutionStatus, JobExecution, JobStatus, WorkflowExecution
 from gqlplugin.platform.embedded.reader import existing_run, find_jobs, find_run
-from gqlplugin.platform.embedded.rows import from_microseconds, job_row, to_microseconds
+from gqlplugin.platform.embedded.rows import AT_ONCE, from_microseconds, job_row, to_microseconds
 from gqlplugin.platform.embedded.writer import put_job
 from gqlplugin.platform.record import to_run_again
 from gqlplugin.platform.replay import MAIN
+
+_TOLERANCE = timedelta(seconds=1)  # a wait may begin after the time was looked up
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +33,13 @@ class Due:
     Attributes:
         behind: Workflows that have more of them than there was room for.
         next_at: When the next one comes due, if any is waiting for a time.
+        clock_was_ahead: Whether a wait for a time began later than now; see `restart_waits`.
     """
 
     runs: list[DueRun]
     behind: frozenset[str]
     next_at: datetime | None
+    clock_was_ahead: bool
 
 
 def find_due(
@@ -66,15 +70,19 @@ def find_due(
     jobs = find_jobs(connection, ids)
     runs = [run for run in (find_run(connection, run_id) for run_id in sorted(set(ids))) if run is not None]
     due = [DueRun(run, {job.place: job for job in jobs[run.id]}) for run in runs if not run.status.is_final]
-    return Due(due, frozenset(behind), _next_due(connection, room, now))
+    return Due(due, frozenset(behind), _next_due(connection, room, now), _clock_was_ahead(connection, now))
 
 
 def _due_of(connection: sqlite3.Connection, name: str, skip: Collection[str], now: datetime) -> list[str]:
-    rows = connection.execute(
-        "SELECT id FROM run WHERE workflow_name = ? AND due_at <= ? ORDER BY due_at, seq LIMIT ?",
-        (name, to_microseconds(now), len(skip) + 100),
-    )
-    return [row[0] for row in rows if row[0] not in skip]
+    limit = len(skip) + 100
+    at_once = connection.execute(
+        "SELECT seq, id FROM run WHERE workflow_name = ? AND due_at = ? ORDER BY seq LIMIT ?", (name, AT_ONCE, limit)
+    ).fetchall()
+    waited = connection.execute(
+        "SELECT seq, id FROM run WHERE workflow_name = ? AND due_at > ? AND due_at <= ? ORDER BY due_at LIMIT ?",
+        (name, AT_ONCE, to_microseconds(now), limit),
+    ).fetchall()
+    return [run_id for _, run_id in sorted(at_once + waited) if run_id not in skip]
 
 
 def _next_due(connection: sqlite3.Connection, names: Collection[str], now: datetime) -> datetime | None:
@@ -83,11 +91,26 @@ def _next_due(connection: sqlite3.Connection, names: Collection[str], now: datet
     return min((from_microseconds(value) for value in times if value is not None), default=None)
 
 
-def recover(connection: sqlite3.Connection, now: datetime) -> int:
-    """Make the runs that a dead process left RUNNING due; how many there were."""
+def _clock_was_ahead(connection: sqlite3.Connection, now: datetime) -> bool:
+    query = "SELECT 1 FROM run WHERE waits_since > ? LIMIT 1"
+    return connection.execute(query, (to_microseconds(now + _TOLERANCE),)).fetchone() is not None
+
+
+def restart_waits(connection: sqlite3.Connection, now: datetime) -> int:
+    """Let the waits for a time that began later than now begin now; how many there were.
+
+    They were written while the clock was ahead. None must last longer than its own length.
+    """
     changed = connection.execute(
-        "UPDATE run SET due_at = ? WHERE status = ?", (to_microseconds(now), ExecutionStatus.RUNNING.value)
+        "UPDATE run SET due_at = due_at - waits_since + :now, waits_since = :now WHERE waits_since > :now",
+        {"now": to_microseconds(now)},
     )
+    return changed.rowcount
+
+
+def recover(connection: sqlite3.Connection) -> int:
+    """Make the runs that a dead process left RUNNING due; how many there were."""
+    changed = connection.execute("UPDATE run SET due_at = ? WHERE status = ?", (AT_ONCE, ExecutionStatus.RUNNING.value))
     return changed.rowcount
 
 
@@ -106,7 +129,8 @@ def begin_again(connection: sqlite3.Connection, found: DueRun, now: datetime) ->
     """
     run, record = found.run, dict(found.record)
     changed = connection.execute(
-        "UPDATE run SET status = ?, error = NULL, due_at = NULL, finished_at = NULL WHERE id = ? AND status = ?",
+        "UPDATE run SET status = ?, error = NULL, due_at = NULL, waits_since = NULL, finished_at = NULL "
+        "WHERE id = ? AND status = ?",
         (ExecutionStatus.RUNNING.value, run.id, run.status.value),
     )
     if changed.rowcount == 0:
@@ -128,7 +152,7 @@ def _expired(wait: JobExecution, now: datetime) -> JobExecution:
     return replace(wait, status=JobStatus.FAILED, error=error, finished_at=now)
 
 
-def resume(connection: sqlite3.Connection, run_id: str, now: datetime) -> None:
+def resume(connection: sqlite3.Connection, run_id: str) -> None:
     """Make a run that has ended without a result due again.
 
     Raises:
@@ -141,5 +165,5 @@ def resume(connection: sqlite3.Connection, run_id: str, now: datetime) -> None:
     connection.execute("DELETE FROM cancel_request WHERE run_id = ?", (run_id,))
     connection.execute(
         "UPDATE run SET status = ?, error = NULL, finished_at = NULL, attempt = 0, due_at = ? WHERE id = ?",
-        (ExecutionStatus.PENDING_RESUME.value, to_microseconds(now), run_id),
+        (ExecutionStatus.PENDING_RESUME.value, AT_ONCE, run_id),
     )

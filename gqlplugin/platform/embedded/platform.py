@@ -41,12 +41,14 @@ from gqlplugin.platform.embedded.waits import find_waits, resolve
 from gqlplugin.platform.embedded.worker import Worker
 from gqlplugin.platform.entering import Entering
 from gqlplugin.platform.job_log import capturing_print
+from gqlplugin.platform.loops import callable_from_any_loop
 from gqlplugin.platform.record import shown
 from gqlplugin.telemetry import count_end
 
 MAX_PAGE = 1000
 
 
+@callable_from_any_loop
 class EmbeddedPlatform:
     """A journal in one SQLite file: durable, in this process, no server.
 
@@ -212,7 +214,7 @@ class EmbeddedPlatform:
     async def resume(self, run_id: str) -> None:
         """Run a failed or canceled run again; see `Platform.resume`."""
         journal, _ = self._entering.opened()
-        await journal.writer.call(partial(resume, run_id=run_id, now=datetime.now(UTC)))
+        await journal.writer.call(partial(resume, run_id=run_id))
         if self._worker is not None:
             self._worker.wake()
 

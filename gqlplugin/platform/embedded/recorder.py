@@ -68,10 +68,15 @@ class JournalRecorder:
             self.ended(state)
             self._writer.put_job(job_row(state))
             main, step = step, step.caller
-        due_at = None if timeout is None else wait.started_at + timeout
         self._writer.put_job(job_row(wait))
         self._writer.put_state(
-            state_row(job.execution, ExecutionStatus.WAITING, due_at=due_at, started_at=main.started_at)
+            state_row(
+                job.execution,
+                ExecutionStatus.WAITING,
+                waits_since=wait.started_at,
+                wait=timeout,
+                started_at=main.started_at,
+            )
         )
         await self._commit()
 

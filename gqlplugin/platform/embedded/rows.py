@@ -24,8 +24,11 @@ RUN_COLUMNS = (
     "id, workflow_name, status, caller_id, caller, invoker, input, output, error, attempt, depth, due_at, "
     "created_at, started_at, finished_at, trace"
 )
-STATE_COLUMNS = "id, status, output, error, attempt, due_at, started_at, finished_at"
+STATE_COLUMNS = "id, status, output, error, attempt, due_at, waits_since, started_at, finished_at"
 JOB_COLUMNS = "run_id, place, name, stacked_name, status, input, result, error, logs, progress, started_at, finished_at"
+
+AT_ONCE = 0
+"""When a run is due that waits for no time: it must not wait when the clock is set back."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -41,7 +44,7 @@ def from_microseconds(value: int) -> datetime:
     return _EPOCH + timedelta(microseconds=value)
 
 
-def run_row(run: WorkflowExecution, *, due_at: datetime | None) -> Row:
+def run_row(run: WorkflowExecution, *, due_at: int | None) -> Row:
     """A run in the order of `RUN_COLUMNS`."""
     return (
         run.id,
@@ -55,7 +58,7 @@ def run_row(run: WorkflowExecution, *, due_at: datetime | None) -> Row:
         _dump_error(run.error),
         run.attempt,
         run.depth,
-        _optional(due_at),
+        due_at,
         to_microseconds(run.created_at),
         _optional(run.started_at),
         _optional(run.finished_at),
@@ -70,11 +73,16 @@ def state_row(
     attempt: int | None = None,
     output: str | None = None,
     error: ExecutionError | None = None,
-    due_at: datetime | None = None,
+    waits_since: datetime | None = None,
+    wait: timedelta | None = None,
     started_at: datetime | None = None,
     finished_at: datetime | None = None,
 ) -> Row:
-    """What changes of a run, in the order of `STATE_COLUMNS`; its attempt and its first start stay by themselves."""
+    """What changes of a run, in the order of `STATE_COLUMNS`; its attempt and its first start stay by themselves.
+
+    A run that waits for a time has both `waits_since` and `wait`.
+    """
+    due_at = None if waits_since is None or wait is None else waits_since + wait
     return (
         run.id,
         status.value,
@@ -82,6 +90,7 @@ def state_row(
         _dump_error(error),
         run.attempt if attempt is None else attempt,
         _optional(due_at),
+        None if due_at is None else _optional(waits_since),
         _optional(run.started_at or started_at),
         _optional(finished_at),
     )

@@ -20,7 +20,7 @@ from gqlplugin.execution import (
 )
 from gqlplugin.platform.base import Definitions
 from gqlplugin.platform.embedded.cancels import find_cancels, settle_cancels
-from gqlplugin.platform.embedded.due import Due, DueRun, begin_again, count_due, find_due, recover
+from gqlplugin.platform.embedded.due import Due, DueRun, begin_again, count_due, find_due, recover, restart_waits
 from gqlplugin.platform.embedded.queue import count_queued
 from gqlplugin.platform.embedded.reader import Reader
 from gqlplugin.platform.embedded.recorder import JournalRecorder
@@ -35,6 +35,7 @@ _logger = logging.getLogger("gqlplugin.embedded")
 
 _PER_TURN = 32
 _STALL_SECONDS = 1.0
+_LONGEST_SLEEP_SECONDS = 15.0  # while a run waits for a time: the clock may be set
 _AGAIN = (ExecutionStatus.PENDING_RESUME, ExecutionStatus.PENDING_RETRY, ExecutionStatus.WAITING)
 
 
@@ -83,7 +84,7 @@ class Runner:
     async def start(self) -> None:
         """Begin, with what an earlier process left unfinished."""
         await self.heed_cancels()
-        left = await self._writer.call(partial(recover, now=datetime.now(UTC)))
+        left = await self._writer.call(recover)
         if left:
             _logger.info("%d unfinished runs go on from their record", left)
         for name, count in (await self._reader.read(count_due)).items():
@@ -124,7 +125,7 @@ class Runner:
         self._ending += ending
         try:
             now = datetime.now(UTC)
-            for run in await self._writer.call(partial(settle_cancels, active=set(self._active), now=now)):
+            for run in await self._writer.call(partial(settle_cancels, run_ids=set(ending), now=now)):
                 count_end(run, ExecutionStatus.CANCELED, now)
         finally:
             self._ending -= ending
@@ -166,6 +167,8 @@ class Runner:
                 _logger.exception("Due runs could not be read; the next try is in %s seconds", _STALL_SECONDS)
                 next_at = datetime.now(UTC) + timedelta(seconds=_STALL_SECONDS)
             timeout = None if next_at is None else max(0.0, (next_at - datetime.now(UTC)).total_seconds())
+            if timeout is not None:
+                timeout = min(timeout, _LONGEST_SLEEP_SECONDS)
             try:
                 async with asyncio.timeout(timeout):
                     await self._wake.wait()
@@ -187,6 +190,8 @@ class Runner:
         self._reading = True
         try:
             due: Due = await self._reader.read(find)
+            if due.clock_was_ahead:
+                await self._restart_waits()
             kept = stalled & {found.run.id for found in due.runs}
             self._behind = due.behind | self._passed | (self._main_jobs.keys() - room.keys())
             for found in due.runs:
@@ -198,6 +203,12 @@ class Runner:
         if any(self._room(name) > 0 for name in self._behind):
             self.wake()
         return due.next_at
+
+    async def _restart_waits(self) -> None:
+        restarted = await self._writer.call(partial(restart_waits, now=datetime.now(UTC)))
+        if restarted:
+            _logger.warning("The clock was set back: %d runs that wait for a time wait from now on", restarted)
+            self.wake()
 
     async def _take(self, found: DueRun) -> None:
         """Launch a run that the file says is due, unless it was launched while the file was read."""
@@ -297,7 +308,8 @@ def _state_after(run: WorkflowExecution, outcome: JobExecution, retry_in: timede
             ExecutionStatus.PENDING_RETRY,
             attempt=run.attempt + 1,
             error=error,
-            due_at=datetime.now(UTC) + retry_in,
+            waits_since=datetime.now(UTC),
+            wait=retry_in,
             started_at=outcome.started_at,
         )
     return state_row(

@@ -15,7 +15,7 @@ from gqlplugin.execution import ExecutionStatus, WorkflowExecution
 from gqlplugin.identity import executor_user
 from gqlplugin.names import executor_of
 from gqlplugin.platform.embedded import writer as journal
-from gqlplugin.platform.embedded.rows import Row, from_microseconds, run_row, to_microseconds
+from gqlplugin.platform.embedded.rows import AT_ONCE, Row, from_microseconds, run_row, to_microseconds
 from gqlplugin.platform.embedded.writer import Writer
 from gqlplugin.platform.ids import uuid7
 from gqlplugin.schedule import Schedule, scheduled_arg
@@ -87,9 +87,9 @@ class Scheduler:
         Raises:
             PlatformUnavailableError: The journal can't be written now.
         """
-        if self._next is None:
-            await self.start()
         now = self.now()
+        if self._next is None or self._clock_was_ahead(now):
+            await self.start()
         due = {name: next_at for name, next_at in (self._next or {}).items() if next_at is not None and next_at <= now}
         outcomes = await asyncio.gather(
             *(self._fire(name, next_at, now) for name, next_at in due.items()), return_exceptions=True
@@ -104,11 +104,18 @@ class Scheduler:
         times = [at for at in (self._next or {}).values() if at is not None and at > now]
         return min([*times, *([now + _AGAIN] if failed or self._next is None else [])], default=None)
 
+    def _clock_was_ahead(self, now: datetime) -> bool:
+        """Whether the clock was set back, so that a schedule would wait for the time that it was wrong by."""
+        return any(
+            next_at is not None and next_at > now + _SET_BACK and not _holds(self._schedules[name], next_at, now)
+            for name, next_at in (self._next or {}).items()
+        )
+
     async def _fire(self, name: str, next_at: datetime, now: datetime) -> None:
         schedule = self._schedules[name]
         due = await asyncio.to_thread(schedule.due, next_at, now)  # the missed times of years may take a while
         runs = [_firing(name, moment) for moment in due.times]
-        rows = [run_row(run, due_at=run.created_at) for run in runs]
+        rows = [run_row(run, due_at=AT_ONCE) for run in runs]
 
         def then(is_fired: bool) -> None:
             if is_fired:

@@ -18,7 +18,8 @@ from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.names import executor_of
 from gqlplugin.platform.embedded import writer as journal
 from gqlplugin.platform.embedded.reader import find_run
-from gqlplugin.platform.embedded.rows import job_row, run_row, to_microseconds
+from gqlplugin.platform.embedded.retention import ExpiryClock
+from gqlplugin.platform.embedded.rows import AT_ONCE, job_row, run_row, to_microseconds
 from gqlplugin.platform.embedded.writer import Writer
 from gqlplugin.platform.ids import is_uuid7, uuid7
 from gqlplugin.telemetry import current_trace
@@ -55,6 +56,7 @@ class Starts:
         self._max_arg_bytes = max_arg_bytes
         self._key_ttl = key_ttl
         self._firing_key_ttl = firing_key_ttl
+        self._clock = ExpiryClock(None)
 
     async def start(
         self,
@@ -95,7 +97,7 @@ class Starts:
             return await self._start_given(run)
         if idempotency_key is not None:
             return await self._start_once(run, idempotency_key, within)
-        row = run_row(run, due_at=run.created_at)
+        row = run_row(run, due_at=AT_ONCE)
         if within is not None:
             self._writer.put_job(job_row(_answered(within, run.id)))
         self._writer.insert_run(row)
@@ -121,7 +123,7 @@ class Starts:
         if within is not None:
             self._writer.put_job(job_row(replace(within, result=json.dumps(run_ids))))
         for run in runs:
-            self._writer.insert_run(run_row(run, due_at=run.created_at))
+            self._writer.insert_run(run_row(run, due_at=AT_ONCE))
             self._writer.then(partial(self._started, run))
         await self._writer.commit()
         return run_ids
@@ -164,7 +166,9 @@ class Starts:
             if run_id == run.id:
                 self._started(run)
 
-        start = partial(_start_once, run=run, key=key, expires_at=run.created_at + ttl, within=within)
+        start = partial(
+            _start_once, run=run, key=key, now=self._clock(), expires_at=run.created_at + ttl, within=within
+        )
         run_id = await self._writer.call(start, then)
         if run_id != run.id:
             note_earlier_start()
@@ -181,7 +185,7 @@ class Starts:
 
 def _start_given(connection: sqlite3.Connection, *, run: WorkflowExecution) -> bool:
     """Insert a run unless it is there; whether it was inserted."""
-    if journal.insert_new_run(connection, run_row(run, due_at=run.created_at)):
+    if journal.insert_new_run(connection, run_row(run, due_at=AT_ONCE)):
         return True
     known = find_run(connection, run.id)
     if known is None or _fingerprint(known) != _fingerprint(run):
@@ -194,27 +198,35 @@ def _start_once(
     *,
     run: WorkflowExecution,
     key: str,
+    now: datetime,
     expires_at: datetime,
     within: JobExecution | None,
 ) -> str:
-    run_id = _find_key(connection, run, key)
+    run_id = _find_key(connection, run, key, now)
     if run_id is None:
         run_id = run.id
-        journal.insert_run(connection, run_row(run, due_at=run.created_at))
+        journal.insert_run(connection, run_row(run, due_at=AT_ONCE))
         connection.execute(
-            "INSERT OR REPLACE INTO idempotency_key (caller_id, key, run_id, fingerprint, expires_at) "
-            "VALUES (?, ?, ?, ?, ?)",
-            (run.caller.id, key, run_id, _fingerprint(run), to_microseconds(expires_at)),
+            "INSERT OR REPLACE INTO idempotency_key (caller_id, key, run_id, fingerprint, expires_at, kept_since) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                run.caller.id,
+                key,
+                run_id,
+                _fingerprint(run),
+                to_microseconds(expires_at),
+                to_microseconds(run.created_at),
+            ),
         )
     if within is not None:
         journal.put_job(connection, job_row(_answered(within, run_id)))
     return run_id
 
 
-def _find_key(connection: sqlite3.Connection, run: WorkflowExecution, key: str) -> str | None:
+def _find_key(connection: sqlite3.Connection, run: WorkflowExecution, key: str, now: datetime) -> str | None:
     found = connection.execute(
         "SELECT run_id, fingerprint FROM idempotency_key WHERE caller_id = ? AND key = ? AND expires_at > ?",
-        (run.caller.id, key, to_microseconds(run.created_at)),
+        (run.caller.id, key, to_microseconds(now)),
     ).fetchone()
     if found is None:
         return None

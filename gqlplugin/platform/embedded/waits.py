@@ -17,6 +17,7 @@ from gqlplugin.execution import (
 )
 from gqlplugin.platform.embedded.reader import SELECT_RUN, existing_run, find_jobs, format_cursor, parse_cursor
 from gqlplugin.platform.embedded.rows import (
+    AT_ONCE,
     JOB_COLUMNS,
     RUN_COLUMNS,
     from_microseconds,
@@ -50,8 +51,8 @@ def resolve(
         (JobStatus.SUCCESS.value, result, to_microseconds(now), run_id, wait.place),
     )
     connection.execute(
-        "UPDATE run SET status = ?, due_at = ? WHERE id = ?",
-        (ExecutionStatus.PENDING_RESUME.value, to_microseconds(now), run_id),
+        "UPDATE run SET status = ?, due_at = ?, waits_since = NULL WHERE id = ?",
+        (ExecutionStatus.PENDING_RESUME.value, AT_ONCE, run_id),
     )
 
 

@@ -13,7 +13,7 @@ from gqlplugin.execution import WorkflowExecution
 from gqlplugin.lock import FileLock
 from gqlplugin.platform.base import Definitions
 from gqlplugin.platform.embedded.journal import Journal
-from gqlplugin.platform.embedded.retention import keep_tidy
+from gqlplugin.platform.embedded.retention import ExpiryClock, find_newest, keep_tidy
 from gqlplugin.platform.embedded.runner import Runner
 from gqlplugin.platform.embedded.scheduler import Scheduler
 
@@ -93,12 +93,13 @@ class Worker:
             ) from error
 
     async def _begin(self) -> None:
+        clock = ExpiryClock(await self._journal.writer.call(find_newest))  # before this process starts any
         await self.scheduler.start()
         await self._runner.start()
         self._running = True
         self._journal.on_foreign_commit = self._notice
         await self._heed_cancels()  # those that came while it began
-        self._spawn(keep_tidy(self._journal.writer, self._retention))
+        self._spawn(keep_tidy(self._journal.writer, self._retention, clock))
         if self.definitions.schedules:
             self._spawn(self.scheduler.run())
 

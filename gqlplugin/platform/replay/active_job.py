@@ -58,6 +58,7 @@ class ActiveJob(JobRuntime):
         self.stacked_name: str = job.name if caller is None else f"{caller.stacked_name}/{job.name}"
         self.arg = arg
         self.caller = caller
+        self._loop = asyncio.get_running_loop()
         self._turn = asyncio.Lock()
         self._triggered = 0
         self._ended = False
@@ -175,6 +176,7 @@ class ActiveJob(JobRuntime):
         )
 
     async def trigger(self, job: RunnableJob, arg: str) -> str:
+        self._check_loop()
         async with self._turn:
             await self._let_a_failure_pass()
             if not self._scope.is_empty:
@@ -223,6 +225,7 @@ class ActiveJob(JobRuntime):
     async def start_workflow(
         self, name: str, arg: str, *, invoker: AuthInvoker | None, idempotency_key: str | None
     ) -> str:
+        self._check_loop()
         async with self._turn:
             if not self._scope.is_empty:
                 await self._scope.commit()
@@ -247,6 +250,7 @@ class ActiveJob(JobRuntime):
         return run_id
 
     async def start_workflows(self, name: str, args: Sequence[str], *, invoker: AuthInvoker | None) -> list[str]:
+        self._check_loop()
         async with self._turn:
             await self._scope.commit()
             return await self.replay.guard(self._started_ids(name, args, invoker))
@@ -264,6 +268,7 @@ class ActiveJob(JobRuntime):
         return run_ids
 
     async def wait(self, wait_point: str, payload: str, timeout: timedelta | None) -> str:
+        self._check_loop()
         async with self._turn:
             await self._let_a_failure_pass()
             await self._scope.commit()
@@ -289,6 +294,7 @@ class ActiveJob(JobRuntime):
         return _result_of(outcome)
 
     async def once(self, effect: str, arg: str, call: Callable[[], Awaitable[None]]) -> None:
+        self._check_loop()
         async with self._turn:
             await self._scope.commit()
             await self.replay.guard(self._done_once(effect_name(effect), arg, call))
@@ -332,6 +338,14 @@ class ActiveJob(JobRuntime):
             return
         self._notes.progress = Progress(fraction, message)
         self.replay.recorder.note(self)
+
+    def _check_loop(self) -> None:
+        """Refuse what a plain function or another thread triggers: the order of a job's triggers must be certain."""
+        if asyncio.get_running_loop() is not self._loop:
+            raise FailedPreconditionError(
+                f"Job {self.stacked_name!r} can trigger and wait only on its own event loop, not in a thread: write "
+                "the function as `async def`, and await it there. Nothing was started."
+            )
 
     def _check_depth(self, name: str) -> None:
         if self.execution.depth >= MAX_DEPTH:

@@ -23,6 +23,7 @@ from gqlplugin.execution import (
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.base import Binding, Definitions, bind, find_binding
 from gqlplugin.platform.entering import Entering
+from gqlplugin.platform.loops import callable_from_any_loop
 from gqlplugin.platform.tailor import jobs, steering, waits
 from gqlplugin.platform.tailor.catalog import Catalog
 from gqlplugin.platform.tailor.listing import count_runs, list_runs
@@ -31,6 +32,7 @@ from gqlplugin.platform.tailor.settings import check_url
 from gqlplugin.platform.tailor.transport import Transport
 
 
+@callable_from_any_loop
 class TailorPlatform(Catalog):
     """Starts workflows on the Tailor Platform, or on any server that speaks its contract, and tells of their runs.
 

@@ -19,6 +19,7 @@ from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.base import Binding, Definitions, RunnableWorkflow, bind, find_binding
 from gqlplugin.platform.entering import Entering
 from gqlplugin.platform.job_log import capturing_print
+from gqlplugin.platform.loops import callable_from_any_loop
 from gqlplugin.platform.queue import QueueDepth
 from gqlplugin.platform.temporal.connection import Connection, Options, connected, connection
 from gqlplugin.platform.temporal.records import run_of_job
@@ -28,6 +29,7 @@ from gqlplugin.platform.temporal.worker import WorkerOptions, working
 _TASK_QUEUE = re.compile(r"[A-Za-z0-9._:/-]{1,200}")  # what is put into queries, and begins the IDs of workflows
 
 
+@callable_from_any_loop
 class TemporalPlatform:
     """Starts workflows on Temporal, for when one machine is not enough.
 

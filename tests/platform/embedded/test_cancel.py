@@ -1,10 +1,11 @@
 """Canceling from another process than the one that executes, which another platform on the same file stands for."""
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import timedelta
+from contextlib import asynccontextmanager, closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from gqlplugin.execution import ExecutionStatus
 from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.embedded import EmbeddedPlatform
+from gqlplugin.platform.embedded.cancels import find_cancels, settle_cancels
 from gqlplugin.platform.embedded.journal import Journal
 from tests.contract.support import ALICE, echo_workflow, ended, executing, in_status, output_of, until, workflow_of
 from tests.platform.embedded.support import query
@@ -187,6 +189,22 @@ async def test_a_run_is_not_picked_up_while_it_is_being_canceled(tmp_path: Path)
         await until(lambda: asyncio.sleep(0, not (worker._runner._wake.is_set() or worker._runner._reading)))
     assert ran == [1]
     assert query(path, "SELECT status FROM job WHERE run_id = ?", second) == [("CANCELED",)]
+
+
+async def test_the_request_to_stop_a_run_is_kept_until_it_is_its_turn(tmp_path: Path) -> None:
+    """One that comes while others are dealt with is not forgotten: its run may have been picked up meanwhile."""
+    path = tmp_path / "runs.sqlite"
+    async with EmbeddedPlatform(path) as platform:
+        first, second = [await platform.start_workflow("the-workflow", n, caller=ALICE) for n in "12"]
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("UPDATE run SET status = 'RUNNING'")
+        await platform.cancel(first)
+        await platform.cancel(second)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        ended = settle_cancels(connection, [first], datetime.now(UTC))
+        assert [run.id for run in ended] == [first]
+        assert find_cancels(connection) == [second]
+    assert query(path, "SELECT status FROM run ORDER BY seq") == [("CANCELED",), ("RUNNING",)]
 
 
 @asynccontextmanager

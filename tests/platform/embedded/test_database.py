@@ -4,13 +4,14 @@ import asyncio
 import json
 import sqlite3
 from contextlib import AsyncExitStack, closing
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
 from gqlplugin.execution import ExecutionStatus
 from gqlplugin.platform.embedded import EmbeddedPlatform
-from gqlplugin.platform.embedded.database import APPLICATION_ID, SCHEMA_VERSION
+from gqlplugin.platform.embedded.database import APPLICATION_ID, SCHEMA_VERSION, SCHEMAS
 from gqlplugin.platform.ids import uuid7
 from tests.contract.support import all_runs, output_of
 from tests.platform.embedded.support import ALICE, executing, query, who
@@ -51,12 +52,56 @@ async def test_a_file_of_version_1_is_upgraded(tmp_path: Path) -> None:
         pass
     async with executing(platform := EmbeddedPlatform(old), who):
         assert await output_of(platform, run_id)
-    assert SCHEMA_VERSION == 4
-    assert query(old, "PRAGMA user_version") == query(new, "PRAGMA user_version") == [(4,)]
+    assert SCHEMA_VERSION == 5
+    assert query(old, "PRAGMA user_version") == query(new, "PRAGMA user_version") == [(5,)]
     assert schema_of(old) == schema_of(new)
     assert {"schedule", "cancel_request", "job_waiting"} <= dict(schema_of(old)).keys()
     assert query(old, "SELECT trace FROM run") == [(None,)]
     assert query(old, "PRAGMA integrity_check") == [("ok",)]
+
+
+async def test_times_of_version_4_become_those_of_this_one(tmp_path: Path) -> None:
+    """What was due at a time is due at once, and a wait for a time knows when it began, and so its length."""
+    path = tmp_path / "old.sqlite"
+    schemas = [files("gqlplugin.platform.embedded").joinpath(name).read_text() for name in SCHEMAS[:4]]
+    runs = [  # status, due_at
+        ("PENDING", 9),
+        ("PENDING_RESUME", 9),
+        ("RUNNING", None),
+        ("RUNNING", 9),
+        ("PENDING_RETRY", 9),
+        ("WAITING", 9),
+        ("WAITING", None),
+        ("SUCCESS", None),
+    ]
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.executescript(";".join(schemas))
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("PRAGMA user_version = 4")
+        connection.executemany(
+            "INSERT INTO run (id, workflow_name, status, caller_id, caller, input, attempt, depth, due_at, created_at) "
+            "VALUES (?, 'w', ?, 'a', '[]', '1', 0, 0, ?, 3)",
+            [(str(number), *run) for number, run in enumerate(runs)],
+        )
+        connection.executemany(
+            "INSERT INTO job (run_id, place, name, stacked_name, status, input, logs, started_at, finished_at) "
+            "VALUES (?, ?, 'j', 'j', ?, '1', '[]', ?, ?)",
+            [("4", "0", "FAILED", 4, 5), ("5", "0", "RUNNING", 4, None), ("5", "0.0", "WAITING", 6, None)],
+        )
+        connection.execute("INSERT INTO idempotency_key VALUES ('a', 'k', '0', 'f', 7), ('a', 'l', 'gone', 'f', 7)")
+    async with EmbeddedPlatform(path):
+        pass
+    assert query(path, "SELECT due_at, waits_since FROM run ORDER BY seq") == [
+        (0, None),
+        (0, None),
+        (None, None),
+        (0, None),
+        (9, 5),
+        (9, 6),
+        (None, None),
+        (None, None),
+    ]
+    assert query(path, "SELECT kept_since FROM idempotency_key ORDER BY key") == [(3,), (None,)]
 
 
 async def test_an_upgraded_file_is_left_alone_afterwards(tmp_path: Path) -> None:

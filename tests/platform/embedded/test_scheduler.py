@@ -236,6 +236,16 @@ async def test_a_clock_that_was_years_ahead_does_not_stop_a_schedule(path: Path)
     assert fired(path) == ["2026-11-23T00:00", "2026-11-24T00:00"]
 
 
+async def test_a_clock_that_is_set_back_by_years_does_not_stop_a_schedule_that_runs(path: Path) -> None:
+    """The process need not be started again: the schedule fires from the moment on when the clock is right."""
+    async with life(path, NOON, {NAME: every("*/30 * * * *")}) as process:
+        process.now = NOON + timedelta(days=3650)
+        await process.scheduler.fire_due()
+        process.now = NOON
+        await process.fire_until(NOON + timedelta(hours=1), timedelta(minutes=10))
+    assert fired(path) == ["2036-11-19T12:00", "2026-11-22T12:30", "2026-11-22T13:00"]
+
+
 async def test_rules_of_a_zone_that_change(path: Path) -> None:
     """A time that was computed with other rules of the timezone is computed again, and does not fire beside it."""
     schedules = {NAME: every("0 9 * * *", "Europe/Berlin")}
