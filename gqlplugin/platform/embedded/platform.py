@@ -59,7 +59,9 @@ class EmbeddedPlatform:
         path: The file; it is made if it isn't there. A `.lock` file and SQLite's own files lie beside it.
         max_concurrent_runs: Runs that execute at once; the rest waits in the file.
         threads: Plain (not async) jobs that execute at once.
-        shutdown_grace: How long running jobs get at shutdown; after it their runs go on at the next start.
+        shutdown_grace: How long running jobs get at shutdown; after it they are cancelled, have 5 seconds to clean up,
+            and their runs go on at the next start. A plain job that works on keeps the file until it returns or the
+            process ends.
         retention: How long finished runs are kept.
         idempotency_key_ttl: How long an idempotency key is kept.
         max_arg_bytes: Longest argument of a start, in bytes of UTF-8.

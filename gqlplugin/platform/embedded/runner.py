@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections import Counter
 from collections.abc import Mapping
 from contextvars import Context, copy_context
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -29,6 +31,7 @@ from gqlplugin.platform.embedded.writer import Writer
 from gqlplugin.platform.queue import QueueDepth
 from gqlplugin.platform.record import retry_wait
 from gqlplugin.platform.replay import Replay, RunInterrupted, RunParked
+from gqlplugin.tasks import stop
 from gqlplugin.telemetry import count_end
 
 _logger = logging.getLogger("gqlplugin.embedded")
@@ -151,9 +154,20 @@ class Runner:
                     "%d runs were stopped after %s seconds; they go on at the next start", len(late), seconds
                 )
             self._recorder.write_notes()
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*tasks, self._writer.commit(), return_exceptions=True)
+            await stop(late)
+            for task, replay in self._active.values():
+                if not task.done():
+                    _logger.warning(
+                        "Run %s of workflow %r ignores asyncio.CancelledError; it goes on from its record at the next "
+                        "start: let jobs raise it again",
+                        replay.execution.id,
+                        replay.execution.workflow_name,
+                    )
+            await asyncio.gather(self._writer.commit(), return_exceptions=True)
+
+    def threads_at_work(self) -> list[threading.Thread]:
+        """The threads of plain jobs that have not ended, also of those that were canceled or stopped."""
+        return self._recorder.threads_at_work()
 
     async def _feed(self) -> None:
         while True:
@@ -236,10 +250,24 @@ class Runner:
         self._per_workflow[run.workflow_name] += 1
 
     async def _run(self, replay: Replay) -> None:
+        had_threads = False
+        try:
+            await self._execute(replay)
+            # until then it has its place, and is not begun again: it would run twice at once
+            had_threads = await replay.threads_ended()
+        finally:
+            self._release(replay.execution)
+            if had_threads:
+                self.wake()
+
+    async def _execute(self, replay: Replay) -> None:
         run = replay.execution
         workflow, main_job = self._main_jobs[run.workflow_name]
         try:
             outcome = await replay.run(main_job)
+            is_canceled = replay.canceling and outcome.status is not JobStatus.SUCCESS
+            if is_canceled and await replay.threads_ended():
+                outcome = replace(outcome, finished_at=datetime.now(UTC))
             await self._conclude(replay, outcome, workflow.retry_policy)
         except RunParked:
             self.wake()  # its time-out may be the next thing that is due
@@ -259,8 +287,6 @@ class Runner:
             self._broken.add(run.id)
             self._recorder.abandoned(run)
             _logger.exception("Run %s was stopped by an error of the platform; it goes on at the next start", run.id)
-        finally:
-            self._release(run)
 
     async def _conclude(self, replay: Replay, outcome: JobExecution, policy: RetryPolicy | None) -> None:
         """Write the outcome of the main job and of the run, in one transaction."""

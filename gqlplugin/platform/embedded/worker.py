@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+import threading
+from collections.abc import Coroutine, Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -80,7 +81,16 @@ class Worker:
         if self._running:
             await self._runner.drain(grace.total_seconds())
         if self._lock is not None:
-            self._lock.release()
+            threads = self._runner.threads_at_work()
+            if threads:
+                _logger.warning(
+                    "%d plain jobs work on in their threads; until they or this process end, nobody else executes %s",
+                    len(threads),
+                    self._journal.path,
+                )
+                threading.Thread(target=_release_after, args=(threads, self._lock), daemon=True).start()
+            else:
+                self._lock.release()
 
     def _acquire(self) -> bool:
         if self._lock is None:
@@ -131,3 +141,9 @@ class Worker:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _release_after(threads: Iterable[threading.Thread], lock: FileLock) -> None:
+    for thread in threads:
+        thread.join()
+    lock.release()
