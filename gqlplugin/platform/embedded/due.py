@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from datetime import datetime
 from gqlplugin.errors import FailedPreconditionError, WaitTimedOutError
 from gqlplugin.execution import ExecutionError, ExecutionStatus, JobExecution, JobStatus, WorkflowExecution
 from gqlplugin.platform.embedded.reader import existing_run, find_jobs, find_run
-from gqlplugin.platform.embedded.rows import from_microseconds, job_row, to_microseconds
+from gqlplugin.platform.embedded.rows import dump_error, from_microseconds, job_row, to_microseconds
 from gqlplugin.platform.embedded.writer import put_job
 from gqlplugin.platform.record import to_run_again
 from gqlplugin.platform.replay import MAIN
@@ -18,10 +19,15 @@ from gqlplugin.platform.replay import MAIN
 
 @dataclass(frozen=True, slots=True)
 class DueRun:
-    """A run and its record, by place."""
+    """A run and its record, by place.
+
+    Attributes:
+        may_have_crashed: Whether it may have been running when the process before this one died.
+    """
 
     run: WorkflowExecution
     record: Mapping[str, JobExecution]
+    may_have_crashed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,7 @@ def find_due(
     room: Mapping[str, int],
     skip: Collection[str],
     stalled: Collection[str],
+    crashed_up_to: int = 0,
     now: datetime,
 ) -> Due:
     """The runs to pick up, oldest first.
@@ -53,6 +60,7 @@ def find_due(
         room: How many runs of each workflow there is room for.
         skip: IDs of runs that are active here; the file may not know it yet.
         stalled: IDs of runs to pick up whatever the file says of them.
+        crashed_up_to: The row of the last run that may have been running when the process before this one died.
         now: What counts as due.
     """
     ids: list[str] = list(stalled)
@@ -65,7 +73,12 @@ def find_due(
             ids.append(run_id)
     jobs = find_jobs(connection, ids)
     runs = [run for run in (find_run(connection, run_id) for run_id in sorted(set(ids))) if run is not None]
-    due = [DueRun(run, {job.place: job for job in jobs[run.id]}) for run in runs if not run.status.is_final]
+    crashed = _started_up_to(connection, ids, crashed_up_to)
+    due = [
+        DueRun(run, {job.place: job for job in jobs[run.id]}, run.id in crashed)
+        for run in runs
+        if not run.status.is_final
+    ]
     return Due(due, frozenset(behind), _next_due(connection, room, now))
 
 
@@ -77,18 +90,78 @@ def _due_of(connection: sqlite3.Connection, name: str, skip: Collection[str], no
     return [row[0] for row in rows if row[0] not in skip]
 
 
+def _started_up_to(connection: sqlite3.Connection, ids: Collection[str], seq: int) -> Collection[str]:
+    if not seq or not ids:
+        return ()
+    rows = connection.execute(
+        "SELECT id FROM run WHERE id IN (SELECT value FROM json_each(?)) AND seq <= ?", (json.dumps(list(ids)), seq)
+    )
+    return {row[0] for row in rows}
+
+
 def _next_due(connection: sqlite3.Connection, names: Collection[str], now: datetime) -> datetime | None:
     query = "SELECT min(due_at) FROM run WHERE workflow_name = ? AND due_at > ?"
     times = [connection.execute(query, (name, to_microseconds(now))).fetchone()[0] for name in names]
     return min((from_microseconds(value) for value in times if value is not None), default=None)
 
 
-def recover(connection: sqlite3.Connection, now: datetime) -> int:
-    """Make the runs that a dead process left RUNNING due; how many there were."""
+def recover(connection: sqlite3.Connection, now: datetime) -> tuple[int, int]:
+    """Make the runs that an earlier process left RUNNING due, and note that this process executes the file.
+
+    Returns:
+        How many were left; and, if that process died, the row of the last run that it may have been running. Which of
+        the PENDING ones it had begun is not in the file, as that a job is running is written a moment later.
+    """
     changed = connection.execute(
         "UPDATE run SET due_at = ? WHERE status = ?", (to_microseconds(now), ExecutionStatus.RUNNING.value)
     )
-    return changed.rowcount
+    connection.execute(_FORGET_RECOVERIES)
+    has_died = connection.execute("DELETE FROM executing").rowcount > 0
+    connection.execute("INSERT INTO executing (since) VALUES (?)", (to_microseconds(now),))
+    last: int | None = connection.execute("SELECT max(seq) FROM run").fetchone()[0] if has_died else None
+    return changed.rowcount, last or 0
+
+
+_FORGET_RECOVERIES = (
+    "DELETE FROM recovery "
+    "WHERE NOT EXISTS (SELECT 1 FROM run WHERE run.id = recovery.run_id AND run.finished_at IS NULL)"
+)
+
+
+def note_end(connection: sqlite3.Connection) -> None:
+    """Note that this process executes the file no longer: what it leaves unfinished is not its fault."""
+    connection.execute("DELETE FROM executing")
+
+
+def count_recovery(connection: sqlite3.Connection, run: WorkflowExecution, *, limit: int, now: datetime) -> bool:
+    """Note that a run is begun again because its process died; False when that was so too often, and it is FAILED.
+
+    It counts as often as the run got no further than before.
+    """
+    finished = connection.execute(
+        "SELECT count(*) FROM job WHERE run_id = ? AND finished_at IS NOT NULL", (run.id,)
+    ).fetchone()[0]
+    known = connection.execute("SELECT count, finished_jobs FROM recovery WHERE run_id = ?", (run.id,)).fetchone()
+    count = known[0] + 1 if known is not None and known[1] == finished else 1
+    if count <= limit:
+        connection.execute(
+            "INSERT OR REPLACE INTO recovery (run_id, count, finished_jobs) VALUES (?, ?, ?)", (run.id, count, finished)
+        )
+        return True
+    error = dump_error(
+        ExecutionError(
+            "PROCESS_DIED",
+            f"The process that executed this run died {count} times, and the run got no further: "
+            "resume it to try it again.",
+            may_retry=False,
+        )
+    )
+    ended = (ExecutionStatus.FAILED.value, error, to_microseconds(now), run.id)
+    connection.execute("UPDATE run SET status = ?, error = ?, due_at = NULL, finished_at = ? WHERE id = ?", ended)
+    connection.execute(
+        "UPDATE job SET status = ?, error = ?, finished_at = ? WHERE run_id = ? AND place = ?", (*ended, MAIN)
+    )
+    return False
 
 
 def count_due(connection: sqlite3.Connection) -> Mapping[str, int]:
@@ -111,6 +184,7 @@ def begin_again(connection: sqlite3.Connection, found: DueRun, now: datetime) ->
     )
     if changed.rowcount == 0:
         return None
+    connection.execute("DELETE FROM recovery WHERE run_id = ?", (run.id,))  # it got on, or somebody wants it to
     if run.status is ExecutionStatus.WAITING:
         for wait in [job for job in record.values() if job.status is JobStatus.WAITING]:
             record[wait.place] = _expired(wait, now)

@@ -52,7 +52,7 @@ def run_row(run: WorkflowExecution, *, due_at: datetime | None) -> Row:
         dump_invoker(run.invoker),
         run.input,
         run.output,
-        _dump_error(run.error),
+        dump_error(run.error),
         run.attempt,
         run.depth,
         _optional(due_at),
@@ -79,7 +79,7 @@ def state_row(
         run.id,
         status.value,
         output,
-        _dump_error(error),
+        dump_error(error),
         run.attempt if attempt is None else attempt,
         _optional(due_at),
         _optional(run.started_at or started_at),
@@ -123,7 +123,7 @@ def job_row(job: JobExecution) -> Row:
         job.status.value,
         job.input,
         job.result,
-        _dump_error(job.error),
+        dump_error(job.error),
         _dump(job.logs) if job.logs else "[]",
         _dump([job.progress.fraction, job.progress.message]) if job.progress else None,
         to_microseconds(job.started_at),
@@ -162,7 +162,8 @@ def _dump(value: object) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def _dump_error(error: ExecutionError | None) -> str | None:
+def dump_error(error: ExecutionError | None) -> str | None:
+    """An error as the journal keeps it."""
     if error is None:
         return None
     return _dump([error.code, error.message, error.detail, error.may_retry, error.retry_after])

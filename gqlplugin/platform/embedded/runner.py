@@ -22,7 +22,16 @@ from gqlplugin.execution import (
 )
 from gqlplugin.platform.base import Definitions
 from gqlplugin.platform.embedded.cancels import find_cancels, settle_cancels
-from gqlplugin.platform.embedded.due import Due, DueRun, begin_again, count_due, find_due, recover
+from gqlplugin.platform.embedded.due import (
+    Due,
+    DueRun,
+    begin_again,
+    count_due,
+    count_recovery,
+    find_due,
+    note_end,
+    recover,
+)
 from gqlplugin.platform.embedded.queue import count_queued
 from gqlplugin.platform.embedded.reader import Reader
 from gqlplugin.platform.embedded.recorder import JournalRecorder
@@ -31,7 +40,7 @@ from gqlplugin.platform.embedded.writer import Writer
 from gqlplugin.platform.queue import QueueDepth
 from gqlplugin.platform.record import retry_wait
 from gqlplugin.platform.replay import Replay, RunInterrupted, RunParked
-from gqlplugin.tasks import stop
+from gqlplugin.tasks import begin, stop
 from gqlplugin.telemetry import count_end
 
 _logger = logging.getLogger("gqlplugin.embedded")
@@ -47,6 +56,7 @@ class Runner:
     Args:
         definitions: The workflows that can be run.
         max_concurrent_runs: How many tasks at once.
+        max_recoveries: How often a run is begun again because its process died.
     """
 
     def __init__(
@@ -57,12 +67,16 @@ class Runner:
         recorder: JournalRecorder,
         *,
         max_concurrent_runs: int,
+        max_recoveries: int,
     ) -> None:
         self._definitions = definitions
         self._writer = writer
         self._reader = reader
         self._recorder = recorder
         self._max = max_concurrent_runs
+        self._max_recoveries = max_recoveries
+        self._crashed_up_to = 0
+        self._recovered: set[str] = set()
         self._main_jobs = {
             name: (workflow, workflow.main_job)
             for name, workflow in {**definitions.workflows, **definitions.firings}.items()
@@ -86,7 +100,7 @@ class Runner:
     async def start(self) -> None:
         """Begin, with what an earlier process left unfinished."""
         await self.heed_cancels()
-        left = await self._writer.call(partial(recover, now=datetime.now(UTC)))
+        left, self._crashed_up_to = await self._writer.call(partial(recover, now=datetime.now(UTC)))
         if left:
             _logger.info("%d unfinished runs go on from their record", left)
         for name, count in (await self._reader.read(count_due)).items():
@@ -139,6 +153,7 @@ class Runner:
     async def drain(self, seconds: float) -> None:
         """Start no more jobs, give the running ones a time, then stop them; their runs go on at the next start."""
         self._draining = True
+        ending = begin(self._writer.call(note_end))  # first: whoever ends this process may lose patience
         if self._queue is not None:
             self._queue.stop()
         if self._feeder is not None:
@@ -163,7 +178,7 @@ class Runner:
                         replay.execution.id,
                         replay.execution.workflow_name,
                     )
-            await asyncio.gather(self._writer.commit(), return_exceptions=True)
+        await asyncio.gather(ending, self._writer.commit(), return_exceptions=True)
 
     def threads_at_work(self) -> list[threading.Thread]:
         """The threads of plain jobs that have not ended, also of those that were canceled or stopped."""
@@ -196,6 +211,7 @@ class Runner:
             room=room,
             skip=self._broken.union(self._active),
             stalled=stalled,
+            crashed_up_to=self._crashed_up_to,
             now=datetime.now(UTC),
         )
         self._reading = True
@@ -226,7 +242,28 @@ class Runner:
             if begun is None or self._is_known(run):
                 return
             record = begun.record
+        elif found.may_have_crashed and run.id not in self._recovered:
+            if not await self._may_recover(run) or self._is_known(run):
+                return
+            self._recovered.add(run.id)
         self._launch(run, record)
+
+    async def _may_recover(self, run: WorkflowExecution) -> bool:
+        """Whether a run is begun again that was running, or may have been, when the process before this one died.
+
+        It is counted durably before: one that kills its process must not do so for ever.
+        """
+        now = datetime.now(UTC)
+        if await self._writer.call(partial(count_recovery, run=run, limit=self._max_recoveries, now=now)):
+            return True
+        _logger.error(
+            "Run %s of workflow %r is FAILED (PROCESS_DIED): the process died each of the %d times that it ran",
+            run.id,
+            run.workflow_name,
+            self._max_recoveries + 1,
+        )
+        count_end(run, ExecutionStatus.FAILED, now)
+        return False
 
     async def _count_queued(self) -> Mapping[str, int]:
         # by their IDs, as the file may not know yet that they have begun
