@@ -116,6 +116,7 @@ def recover(connection: sqlite3.Connection, now: datetime) -> tuple[int, int]:
         "UPDATE run SET due_at = ? WHERE status = ?", (to_microseconds(now), ExecutionStatus.RUNNING.value)
     )
     connection.execute(_FORGET_RECOVERIES)
+    connection.execute(_FORGET_EXPLANATIONS, (_UNKNOWN,))
     has_died = connection.execute("DELETE FROM executing").rowcount > 0
     connection.execute("INSERT INTO executing (since) VALUES (?)", (to_microseconds(now),))
     last: int | None = connection.execute("SELECT max(seq) FROM run").fetchone()[0] if has_died else None
@@ -164,12 +165,32 @@ def count_recovery(connection: sqlite3.Connection, run: WorkflowExecution, *, li
     return False
 
 
-def count_due(connection: sqlite3.Connection) -> Mapping[str, int]:
-    """How many runs wait, by workflow."""
-    counts = connection.execute(
-        "SELECT workflow_name, count(*) FROM run WHERE due_at IS NOT NULL GROUP BY workflow_name"
+def explain_unknown(connection: sqlite3.Connection, known: Collection[str]) -> Mapping[str, int]:
+    """Record as the error of runs that wait that nobody here knows their workflow; how many are new, by workflow."""
+    counts = {
+        name: connection.execute(_EXPLAIN, (_UNKNOWN, name)).rowcount
+        for (name,) in connection.execute(_WAITING_NAMES).fetchall()
+        if name not in known
+    }
+    return {name: count for name, count in counts.items() if count}
+
+
+_UNKNOWN = dump_error(
+    ExecutionError("UNKNOWN_WORKFLOW", "The run waits, as the app that executes runs here does not have its workflow.")
+)
+_IDLE = "due_at IS NOT NULL AND status IN ('PENDING', 'PENDING_RESUME', 'RUNNING')"
+_EXPLAIN = f"UPDATE run SET error = ? WHERE workflow_name = ? AND error IS NULL AND {_IDLE}"  # noqa: S608 - our own words
+_FORGET_EXPLANATIONS = f"UPDATE run SET error = NULL WHERE error = ? AND {_IDLE}"  # noqa: S608 - our own words
+# one look into the index for each name, however many runs wait
+_WAITING_NAMES = """
+    WITH RECURSIVE waiting (name) AS (
+        SELECT min(workflow_name) FROM run WHERE due_at IS NOT NULL
+        UNION ALL
+        SELECT (SELECT min(workflow_name) FROM run WHERE due_at IS NOT NULL AND workflow_name > name)
+        FROM waiting WHERE name IS NOT NULL
     )
-    return dict(counts.fetchall())
+    SELECT name FROM waiting WHERE name IS NOT NULL
+"""
 
 
 def begin_again(connection: sqlite3.Connection, found: DueRun, now: datetime) -> DueRun | None:

@@ -26,8 +26,8 @@ from gqlplugin.platform.embedded.due import (
     Due,
     DueRun,
     begin_again,
-    count_due,
     count_recovery,
+    explain_unknown,
     find_due,
     note_end,
     recover,
@@ -77,6 +77,7 @@ class Runner:
         self._max_recoveries = max_recoveries
         self._crashed_up_to = 0
         self._recovered: set[str] = set()
+        self._unknown: set[str] = set()
         self._main_jobs = {
             name: (workflow, workflow.main_job)
             for name, workflow in {**definitions.workflows, **definitions.firings}.items()
@@ -103,11 +104,23 @@ class Runner:
         left, self._crashed_up_to = await self._writer.call(partial(recover, now=datetime.now(UTC)))
         if left:
             _logger.info("%d unfinished runs go on from their record", left)
-        for name, count in (await self._reader.read(count_due)).items():
-            if name not in self._main_jobs:
-                _logger.warning("%d runs of workflow %r wait: this app does not have it", count, name)
+        await self.report_unknown()
         self._feeder = asyncio.create_task(self._feed())
         self._queue = QueueDepth(self._count_queued, self._main_jobs)
+
+    async def report_unknown(self) -> None:
+        """Record and log that runs wait because this app does not have their workflow; the log has each name once."""
+        unknown = await self._writer.call(partial(explain_unknown, known=self._main_jobs))
+        for name, count in unknown.items():
+            if name not in self._unknown:
+                self._unknown.add(name)
+                _logger.warning(
+                    "%d runs of workflow %r wait: app %r, which executes this file, does not have it. Add it to "
+                    "define_app(workflows=[...]), or give each app a file of its own",
+                    count,
+                    name,
+                    self._definitions.name,
+                )
 
     def offer(self, run: WorkflowExecution) -> None:
         """Run a new run at once if there is room and nothing older waits; else it waits its turn in the file."""

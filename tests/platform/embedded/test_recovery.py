@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from gqlplugin.app import define_app
 from gqlplugin.execution import ConcurrencyPolicy, ExecutionStatus, JobStatus, RetryPolicy
 from gqlplugin.job import JobContext, create_workflow_job
 from gqlplugin.platform.embedded import EmbeddedPlatform
@@ -181,11 +182,45 @@ async def test_a_workflow_that_was_removed_leaves_its_runs_untouched(tmp_path: P
     with logged() as lines:
         async with executing(platform := EmbeddedPlatform(path), new):
             assert await output_of(platform, await new.trigger()) == "done"
-            assert {(await platform.get_execution(run_id)).status for run_id in pending} == {ExecutionStatus.PENDING}
+            runs = [await platform.get_execution(run_id) for run_id in pending]
+            assert {(run.status, run.error and run.error.code) for run in runs} == {
+                (ExecutionStatus.PENDING, "UNKNOWN_WORKFLOW")
+            }
     assert [line for line in lines if "old-workflow" in line and "3" in line]
     async with executing(platform := EmbeddedPlatform(path), old, new):
+        assert query(path, "SELECT count(*) FROM run WHERE error IS NOT NULL") == [(0,)]
         for run_id in pending:
             assert await output_of(platform, run_id) == "done"
+
+
+async def test_runs_of_an_unknown_workflow_are_reported_when_they_come(tmp_path: Path) -> None:
+    """The process that executes says of the runs of another app why they wait, and logs each workflow once."""
+    path = tmp_path / "journal.sqlite"
+
+    @create_workflow_job(name="main-job")
+    async def main() -> str:
+        return "done"
+
+    ours, theirs = (create_workflow(name=name, main_job=main) for name in ("our-workflow", "their-workflow"))
+    with logged() as lines:
+        async with (
+            executing(platform := EmbeddedPlatform(path), ours),
+            EmbeddedPlatform(path) as other,
+            other.execute(define_app("another-app", workflows=[theirs])),
+        ):
+            for _ in range(2):
+                run_id = await theirs.trigger()
+                async with asyncio.timeout(60):
+                    async for run in other.watch(run_id):
+                        if run.error is not None:
+                            break
+                assert run.status is ExecutionStatus.PENDING
+                assert run.error is not None
+                assert run.error.code == "UNKNOWN_WORKFLOW"
+            assert await output_of(platform, await platform.start_workflow("our-workflow", "null", caller=ALICE))
+            await platform.cancel(run_id)
+            assert (await platform.get_execution(run_id)).error is None
+    assert len([line for line in lines if "their-workflow" in line]) == 1
 
 
 @pytest.mark.parametrize("key", [None, "a-key"])
