@@ -40,6 +40,7 @@ from gqlplugin.platform.embedded.writer import Writer
 from gqlplugin.platform.queue import QueueDepth
 from gqlplugin.platform.record import retry_wait
 from gqlplugin.platform.replay import Replay, RunInterrupted, RunParked
+from gqlplugin.platform.watchdog import Watchdog
 from gqlplugin.tasks import begin, stop
 from gqlplugin.telemetry import count_end
 
@@ -97,6 +98,7 @@ class Runner:
         self._context: Context = copy_context()
         self._feeder: asyncio.Task[None] | None = None
         self._queue: QueueDepth | None = None
+        self._watchdog: Watchdog | None = None
 
     async def start(self) -> None:
         """Begin, with what an earlier process left unfinished."""
@@ -107,6 +109,7 @@ class Runner:
         await self.report_unknown()
         self._feeder = asyncio.create_task(self._feed())
         self._queue = QueueDepth(self._count_queued, self._main_jobs)
+        self._watchdog = Watchdog(lambda: bool(self._active))
 
     async def report_unknown(self) -> None:
         """Record and log that runs wait because this app does not have their workflow; the log has each name once."""
@@ -169,6 +172,8 @@ class Runner:
         ending = begin(self._writer.call(note_end))  # first: whoever ends this process may lose patience
         if self._queue is not None:
             self._queue.stop()
+        if self._watchdog is not None:
+            self._watchdog.stop()
         if self._feeder is not None:
             self._feeder.cancel()
             await asyncio.gather(self._feeder, return_exceptions=True)
