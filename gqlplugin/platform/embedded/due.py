@@ -134,10 +134,11 @@ def note_end(connection: sqlite3.Connection) -> None:
     connection.execute("DELETE FROM executing")
 
 
-def count_recovery(connection: sqlite3.Connection, run: WorkflowExecution, *, limit: int, now: datetime) -> bool:
-    """Note that a run is begun again because its process died; False when that was so too often, and it is FAILED.
+def count_recovery(connection: sqlite3.Connection, run: WorkflowExecution, *, limit: int, now: datetime) -> int:
+    """Note that a run is begun again because its process died.
 
-    It counts as often as the run got no further than before.
+    Returns:
+        How often that was so without the run getting any further; 0 when it was too often, and the run is FAILED.
     """
     finished = connection.execute(
         "SELECT count(*) FROM job WHERE run_id = ? AND finished_at IS NOT NULL", (run.id,)
@@ -148,7 +149,7 @@ def count_recovery(connection: sqlite3.Connection, run: WorkflowExecution, *, li
         connection.execute(
             "INSERT OR REPLACE INTO recovery (run_id, count, finished_jobs) VALUES (?, ?, ?)", (run.id, count, finished)
         )
-        return True
+        return count
     error = dump_error(
         ExecutionError(
             "PROCESS_DIED",
@@ -162,7 +163,7 @@ def count_recovery(connection: sqlite3.Connection, run: WorkflowExecution, *, li
     connection.execute(
         "UPDATE job SET status = ?, error = ?, finished_at = ? WHERE run_id = ? AND place = ?", (*ended, MAIN)
     )
-    return False
+    return 0
 
 
 def explain_unknown(connection: sqlite3.Connection, known: Collection[str]) -> Mapping[str, int]:

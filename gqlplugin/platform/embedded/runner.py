@@ -48,6 +48,7 @@ _logger = logging.getLogger("gqlplugin.embedded")
 
 _PER_TURN = 32
 _STALL_SECONDS = 1.0
+_ALONE_SECONDS = 2.0
 _AGAIN = (ExecutionStatus.PENDING_RESUME, ExecutionStatus.PENDING_RETRY, ExecutionStatus.WAITING)
 
 
@@ -261,19 +262,25 @@ class Runner:
                 return
             record = begun.record
         elif found.may_have_crashed and run.id not in self._recovered:
-            if not await self._may_recover(run) or self._is_known(run):
+            count = await self._count_recovery(run)
+            if not count or self._is_known(run):
                 return
             self._recovered.add(run.id)
+            if count == self._max_recoveries:
+                # the last try is made alone for a while: a run is not to fail for what another one does to the process
+                await asyncio.wait([self._launch(run, record)], timeout=_ALONE_SECONDS)
+                return
         self._launch(run, record)
 
-    async def _may_recover(self, run: WorkflowExecution) -> bool:
-        """Whether a run is begun again that was running, or may have been, when the process before this one died.
+    async def _count_recovery(self, run: WorkflowExecution) -> int:
+        """Count, durably, that a run is begun again which may have been running when the process before this one died.
 
-        It is counted durably before: one that kills its process must not do so for ever.
+        One that kills its process must not do so for ever: 0 when it was begun too often, and is FAILED.
         """
         now = datetime.now(UTC)
-        if await self._writer.call(partial(count_recovery, run=run, limit=self._max_recoveries, now=now)):
-            return True
+        count = await self._writer.call(partial(count_recovery, run=run, limit=self._max_recoveries, now=now))
+        if count:
+            return count
         _logger.error(
             "Run %s of workflow %r is FAILED (PROCESS_DIED): the process died each of the %d times that it ran",
             run.id,
@@ -281,7 +288,7 @@ class Runner:
             self._max_recoveries + 1,
         )
         count_end(run, ExecutionStatus.FAILED, now)
-        return False
+        return 0
 
     async def _count_queued(self) -> Mapping[str, int]:
         # by their IDs, as the file may not know yet that they have begun
@@ -297,12 +304,13 @@ class Runner:
         policy = workflow.concurrency_policy
         return free if policy is None else min(free, policy.max_concurrent_executions - self._per_workflow[name])
 
-    def _launch(self, run: WorkflowExecution, record: Mapping[str, JobExecution]) -> None:
+    def _launch(self, run: WorkflowExecution, record: Mapping[str, JobExecution]) -> asyncio.Task[None]:
         replay = Replay(run, self._definitions, self._recorder, record)
         context = self._context.copy()
         task = asyncio.get_running_loop().create_task(self._run(replay), context=context)
         self._active[run.id] = task, replay
         self._per_workflow[run.workflow_name] += 1
+        return task
 
     async def _run(self, replay: Replay) -> None:
         had_threads = False

@@ -342,6 +342,31 @@ asyncio.run(main())
 """
 
 
+BESIDE = """
+from gqlplugin.execution import ExecutionFilter
+
+@create_workflow_job(name="quiet-job")
+async def quiet_job() -> None:
+    await asyncio.sleep(0.3)
+
+quiet = create_workflow(name="quiet", main_job=quiet_job)
+
+async def beside():
+    platform = EmbeddedPlatform(sys.argv[1], max_recoveries=1)
+    async with platform:
+        page = await platform.list_executions(ExecutionFilter(), first=10)
+        runs = [run.id for run in page.executions]
+        if not runs:
+            runs = [await one.trigger() for one in (quiet, workflow, quiet)]
+        async with platform.execute(define_app("app", workflows=[workflow, quiet])):
+            for run_id in runs:
+                async for run in platform.watch(run_id):
+                    pass
+
+asyncio.run(beside())
+"""
+
+
 @pytest.mark.parametrize("when", ["at once", "later"])
 async def test_a_run_that_kills_its_process_is_given_up(tmp_path: Path, when: str) -> None:
     """After as many tries as there may be it is FAILED with a code and a reason, and a resume begins a new count."""
@@ -370,6 +395,20 @@ async def test_a_run_that_kills_its_process_is_given_up(tmp_path: Path, when: st
         assert (await platform.get_execution(run_id)).status is ExecutionStatus.FAILED
         assert await start_process("heal", run_id) == 0
         assert await output_of(platform, run_id) == "healed"
+
+
+async def test_a_run_beside_one_that_kills_the_process_is_not_given_up(tmp_path: Path) -> None:
+    """The last try of each is made alone, so that only the run at fault is FAILED."""
+    path = tmp_path / "journal.sqlite"
+    script = KILLER.replace("asyncio.run(main())", BESIDE)
+    for code in (-signal.SIGKILL, -signal.SIGKILL, 0):
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, str(path), "at once", cwd=ROOT)
+        assert await asyncio.wait_for(process.wait(), 60) == code
+    assert query(path, "SELECT workflow_name, status FROM run ORDER BY seq") == [
+        ("quiet", "SUCCESS"),
+        ("killer", "FAILED"),
+        ("quiet", "SUCCESS"),
+    ]
 
 
 def die(path: Path) -> None:
