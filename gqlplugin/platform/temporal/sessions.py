@@ -72,6 +72,11 @@ class Sessions:
         self.handed_over = False
         self._context = copy_context()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether any session runs here."""
+        return bool(self._replays)
+
     def drain(self) -> None:
         """Begin no more jobs: sessions end at their next trigger."""
         self._draining = True
