@@ -89,7 +89,7 @@ def test_a_file_that_can_not_be_made_is_an_error(tmp_path: Path) -> None:
 
 
 _HOLD_WITH_CHILDREN = """
-import ctypes, multiprocessing, os, subprocess, sys, time
+import ctypes, multiprocessing, os, signal, subprocess, sys, time
 from concurrent.futures import ProcessPoolExecutor
 from gqlplugin.lock import FileLock
 lock = FileLock(sys.argv[1])
@@ -104,6 +104,7 @@ elif how == "native fork":
         time.sleep(600)
     children = [child]
 elif how == "forkpty":
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the child's terminal ends with this process
     child, terminal = os.forkpty()
     if not child:
         time.sleep(600)
