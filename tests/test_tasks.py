@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from gqlplugin.tasks import begin, result_of
+from gqlplugin import tasks
+from gqlplugin.tasks import begin, result_of, stop
 from tests.abandoned import Failing, nothing_reported
 
 pytestmark = pytest.mark.anyio
@@ -65,3 +66,47 @@ async def test_an_error_that_comes_at_the_same_moment_is_not_reported() -> None:
     with nothing_reported():
         waiter = asyncio.create_task(result_of(begin(failing())))
         await failing.fail_while_cancelling(waiter)
+
+
+async def test_a_task_may_clean_up_when_it_is_stopped() -> None:
+    """Stopping waits for its end."""
+    cleaned: list[str] = []
+
+    async def tidy() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.01)
+            cleaned.append("up")
+
+    task = asyncio.create_task(tidy())
+    await asyncio.sleep(0)
+    await stop([task])
+    assert task.cancelled()
+    assert cleaned == ["up"]
+
+
+async def test_a_task_that_does_not_stop_is_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither it nor what it waits for is among the tasks whose end a loop awaits; all others are."""
+    monkeypatch.setattr(tasks, "CLEANUP_SECONDS", 0.01)
+    release = asyncio.Event()
+
+    async def stubborn() -> None:
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                continue
+
+    async def gathering() -> None:
+        await asyncio.gather(stubborn(), stubborn())
+
+    stopped, other = asyncio.create_task(gathering()), asyncio.create_task(release.wait())
+    before = asyncio.all_tasks() - {stopped}
+    for _ in range(3):
+        await asyncio.sleep(0)
+    await stop([stopped])
+    assert not stopped.done()
+    assert asyncio.all_tasks() == before
+    release.set()
+    await asyncio.wait([stopped, other])

@@ -14,7 +14,7 @@ R = TypeVar("R")
 
 
 class DaemonThreads:
-    """Runs calls that block. A call that is cancelled is left to itself, and dies with the process.
+    """Runs calls that block. A thread can't be stopped: it dies with the process at the latest.
 
     Args:
         limit: How many at once; the others wait.
@@ -22,15 +22,34 @@ class DaemonThreads:
 
     def __init__(self, limit: int) -> None:
         self._free = asyncio.Semaphore(limit)
+        self._threads: set[threading.Thread] = set()
 
-    async def run(self, call: Callable[[], R]) -> R:
-        """The result of a call, made in a thread with the context of this task."""
-        async with self._free:
-            loop = asyncio.get_running_loop()
-            result: asyncio.Future[R] = loop.create_future()
-            work = partial(copy_context().run, _work, call, partial(_tell, loop, result))
-            threading.Thread(target=work, name="gqlplugin-job", daemon=True).start()
-            return await result
+    async def start(self, call: Callable[[], R]) -> asyncio.Future[R]:
+        """Start a call in a thread with the context of this task; waits until there may be one more.
+
+        Returns:
+            The result of the call; it is done when the thread has done its work.
+        """
+        await self._free.acquire()
+        loop = asyncio.get_running_loop()
+        result: asyncio.Future[R] = loop.create_future()
+        work = partial(copy_context().run, _work, call, partial(_tell, loop, result))
+        thread = threading.Thread(target=work, name="gqlplugin-job", daemon=True)
+        result.add_done_callback(lambda _: self._ended(thread))
+        self._threads.add(thread)
+        try:
+            thread.start()
+        except BaseException as error:
+            settle(result, None, error)
+        return result
+
+    def at_work(self) -> list[threading.Thread]:
+        """The threads that have not ended."""
+        return [thread for thread in self._threads if thread.is_alive()]
+
+    def _ended(self, thread: threading.Thread) -> None:
+        self._threads.discard(thread)
+        self._free.release()
 
 
 def _work(call: Callable[[], R], tell: Callable[[R | None, BaseException | None], None]) -> None:

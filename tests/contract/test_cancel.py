@@ -1,6 +1,7 @@
 """Canceling runs."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -21,6 +22,7 @@ from tests.contract.support import (
     in_status,
     jobs_of,
     output_of,
+    until,
     workflow_of,
 )
 
@@ -222,6 +224,48 @@ async def test_a_run_that_is_being_canceled_triggers_nothing_more(platform: Plat
         await platform.cancel(run_id)
         assert (await ended(platform, run_id)).status is ExecutionStatus.CANCELED
     assert ran == ["stubborn"]
+
+
+async def test_a_plain_job_is_canceled_when_its_thread_has_ended(platform: Platform) -> None:
+    """Its run goes on for as long as its thread works, so that a resume never has it run twice at once."""
+    working: list[int] = []
+    most: list[int] = []
+    release = threading.Event()
+
+    @create_workflow_job(name="plain-job")
+    def plain(input: int) -> int:
+        working.append(input)
+        most.append(len(working))
+        assert release.wait(60)
+        working.remove(input)
+        return input
+
+    @create_workflow_job(name="main-job")
+    async def main(input: int) -> int:
+        return await plain.trigger(input)
+
+    limited = create_workflow(name="one-by-one", main_job=main, concurrency_policy=ConcurrencyPolicy(1))
+    async with executing(platform, limited):
+        try:
+            run_id = await platform.start_workflow("one-by-one", "1", caller=ALICE)
+            await until(lambda: asyncio.sleep(0, working))
+            other = await platform.start_workflow("one-by-one", "2", caller=ALICE)
+            await platform.cancel(run_id)
+
+            async def is_told() -> bool:
+                return "CANCELED" in {job.status for job in (await platform.get_jobs([run_id]))[run_id]}
+
+            await until(is_told)
+            assert not (await platform.get_execution(run_id)).status.is_final
+            with pytest.raises(FailedPreconditionError):
+                await platform.resume(run_id)
+        finally:
+            release.set()
+        run = await ended(platform, run_id)
+        assert run.status is ExecutionStatus.CANCELED
+        await platform.resume(run_id)
+        assert [await output_of(platform, one) for one in (run_id, other)] == [1, 2]
+    assert set(most) == {1}
 
 
 async def test_what_has_ended_is_not_canceled(platform: Platform) -> None:

@@ -104,8 +104,8 @@ class Recorder:
     async def park(self, job: ActiveJob, wait: JobExecution, timeout: timedelta | None) -> None:
         raise NotImplementedError  # no node waits
 
-    async def run_sync(self, call: Callable[[], R]) -> R:
-        return call()
+    async def start_thread(self, call: Callable[[], R]) -> asyncio.Future[R]:
+        raise NotImplementedError  # no node is a plain function
 
 
 class Tree:

@@ -179,7 +179,7 @@ def find_marks(connection: sqlite3.Connection, run_ids: Sequence[str]) -> Mappin
     return marks
 
 
-_RUNS = "SELECT id, status, attempt, started_at, finished_at FROM run WHERE id IN"
+_RUNS = "SELECT id, status, attempt, started_at, finished_at, error IS NULL FROM run WHERE id IN"
 _ENDED = "SELECT run_id, count(*), max(finished_at) FROM job WHERE run_id IN"
 _GOING_ON = (
     "SELECT run_id, place, status, started_at, length(logs), progress FROM job WHERE finished_at IS NULL AND run_id IN"

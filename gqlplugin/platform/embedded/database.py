@@ -11,7 +11,7 @@ from importlib.resources import files
 from gqlplugin.errors import FailedPreconditionError, PlatformUnavailableError
 
 APPLICATION_ID = 0x67716C70
-SCHEMAS = ("schema.sql", "schema_2.sql", "schema_3.sql", "schema_4.sql", "schema_6.sql")
+SCHEMAS = ("schema.sql", "schema_2.sql", "schema_3.sql", "schema_4.sql", "schema_5.sql", "schema_6.sql")
 SCHEMA_VERSION = len(SCHEMAS)
 MEMORY = ":memory:"
 BUSY_TIMEOUT_SECONDS = 5.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from datetime import datetime, timedelta
 from gqlplugin.errors import FailedPreconditionError, WaitTimedOutError
 from gqlplugin.execution import ExecutionError, ExecutionStatus, JobExecution, JobStatus, WorkflowExecution
 from gqlplugin.platform.embedded.reader import existing_run, find_jobs, find_run
-from gqlplugin.platform.embedded.rows import AT_ONCE, from_microseconds, job_row, to_microseconds
+from gqlplugin.platform.embedded.rows import AT_ONCE, dump_error, from_microseconds, job_row, to_microseconds
 from gqlplugin.platform.embedded.writer import put_job
 from gqlplugin.platform.record import to_run_again
 from gqlplugin.platform.replay import MAIN
@@ -20,10 +21,15 @@ _TOLERANCE = timedelta(seconds=1)  # a wait may begin after the time was looked 
 
 @dataclass(frozen=True, slots=True)
 class DueRun:
-    """A run and its record, by place."""
+    """A run and its record, by place.
+
+    Attributes:
+        may_have_crashed: Whether it may have been running when the process before this one died.
+    """
 
     run: WorkflowExecution
     record: Mapping[str, JobExecution]
+    may_have_crashed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,7 @@ def find_due(
     room: Mapping[str, int],
     skip: Collection[str],
     stalled: Collection[str],
+    crashed_up_to: int = 0,
     now: datetime,
 ) -> Due:
     """The runs to pick up, oldest first.
@@ -57,6 +64,7 @@ def find_due(
         room: How many runs of each workflow there is room for.
         skip: IDs of runs that are active here; the file may not know it yet.
         stalled: IDs of runs to pick up whatever the file says of them.
+        crashed_up_to: The row of the last run that may have been running when the process before this one died.
         now: What counts as due.
     """
     ids: list[str] = list(stalled)
@@ -69,7 +77,12 @@ def find_due(
             ids.append(run_id)
     jobs = find_jobs(connection, ids)
     runs = [run for run in (find_run(connection, run_id) for run_id in sorted(set(ids))) if run is not None]
-    due = [DueRun(run, {job.place: job for job in jobs[run.id]}) for run in runs if not run.status.is_final]
+    crashed = _started_up_to(connection, ids, crashed_up_to)
+    due = [
+        DueRun(run, {job.place: job for job in jobs[run.id]}, run.id in crashed)
+        for run in runs
+        if not run.status.is_final
+    ]
     return Due(due, frozenset(behind), _next_due(connection, room, now), _clock_was_ahead(connection, now))
 
 
@@ -83,6 +96,15 @@ def _due_of(connection: sqlite3.Connection, name: str, skip: Collection[str], no
         (name, AT_ONCE, to_microseconds(now), limit),
     ).fetchall()
     return [run_id for _, run_id in sorted(at_once + waited) if run_id not in skip]
+
+
+def _started_up_to(connection: sqlite3.Connection, ids: Collection[str], seq: int) -> Collection[str]:
+    if not seq or not ids:
+        return ()
+    rows = connection.execute(
+        "SELECT id FROM run WHERE id IN (SELECT value FROM json_each(?)) AND seq <= ?", (json.dumps(list(ids)), seq)
+    )
+    return {row[0] for row in rows}
 
 
 def _next_due(connection: sqlite3.Connection, names: Collection[str], now: datetime) -> datetime | None:
@@ -108,18 +130,91 @@ def restart_waits(connection: sqlite3.Connection, now: datetime) -> int:
     return changed.rowcount
 
 
-def recover(connection: sqlite3.Connection) -> int:
-    """Make the runs that a dead process left RUNNING due; how many there were."""
+def recover(connection: sqlite3.Connection, now: datetime) -> tuple[int, int]:
+    """Make the runs that an earlier process left RUNNING due, and note that this process executes the file.
+
+    Returns:
+        How many were left; and, if that process died, the row of the last run that it may have been running. Which of
+        the PENDING ones it had begun is not in the file, as that a job is running is written a moment later.
+    """
     changed = connection.execute("UPDATE run SET due_at = ? WHERE status = ?", (AT_ONCE, ExecutionStatus.RUNNING.value))
-    return changed.rowcount
+    connection.execute(_FORGET_RECOVERIES)
+    connection.execute(_FORGET_EXPLANATIONS, (_UNKNOWN,))
+    has_died = connection.execute("DELETE FROM executing").rowcount > 0
+    connection.execute("INSERT INTO executing (since) VALUES (?)", (to_microseconds(now),))
+    last: int | None = connection.execute("SELECT max(seq) FROM run").fetchone()[0] if has_died else None
+    return changed.rowcount, last or 0
 
 
-def count_due(connection: sqlite3.Connection) -> Mapping[str, int]:
-    """How many runs wait, by workflow."""
-    counts = connection.execute(
-        "SELECT workflow_name, count(*) FROM run WHERE due_at IS NOT NULL GROUP BY workflow_name"
+_FORGET_RECOVERIES = (
+    "DELETE FROM recovery "
+    "WHERE NOT EXISTS (SELECT 1 FROM run WHERE run.id = recovery.run_id AND run.finished_at IS NULL)"
+)
+
+
+def note_end(connection: sqlite3.Connection) -> None:
+    """Note that this process executes the file no longer: what it leaves unfinished is not its fault."""
+    connection.execute("DELETE FROM executing")
+
+
+def count_recovery(connection: sqlite3.Connection, run: WorkflowExecution, *, limit: int, now: datetime) -> int:
+    """Note that a run is begun again because its process died.
+
+    Returns:
+        How often that was so without the run getting any further; 0 when it was too often, and the run is FAILED.
+    """
+    finished = connection.execute(
+        "SELECT count(*) FROM job WHERE run_id = ? AND finished_at IS NOT NULL", (run.id,)
+    ).fetchone()[0]
+    known = connection.execute("SELECT count, finished_jobs FROM recovery WHERE run_id = ?", (run.id,)).fetchone()
+    count = known[0] + 1 if known is not None and known[1] == finished else 1
+    if count <= limit:
+        connection.execute(
+            "INSERT OR REPLACE INTO recovery (run_id, count, finished_jobs) VALUES (?, ?, ?)", (run.id, count, finished)
+        )
+        return count
+    error = dump_error(
+        ExecutionError(
+            "PROCESS_DIED",
+            f"The process that executed this run died {count} times, and the run got no further: "
+            "resume it to try it again.",
+            may_retry=False,
+        )
     )
-    return dict(counts.fetchall())
+    ended = (ExecutionStatus.FAILED.value, error, to_microseconds(now), run.id)
+    connection.execute("UPDATE run SET status = ?, error = ?, due_at = NULL, finished_at = ? WHERE id = ?", ended)
+    connection.execute(
+        "UPDATE job SET status = ?, error = ?, finished_at = ? WHERE run_id = ? AND place = ?", (*ended, MAIN)
+    )
+    return 0
+
+
+def explain_unknown(connection: sqlite3.Connection, known: Collection[str]) -> Mapping[str, int]:
+    """Record as the error of runs that wait that nobody here knows their workflow; how many are new, by workflow."""
+    counts = {
+        name: connection.execute(_EXPLAIN, (_UNKNOWN, name)).rowcount
+        for (name,) in connection.execute(_WAITING_NAMES).fetchall()
+        if name not in known
+    }
+    return {name: count for name, count in counts.items() if count}
+
+
+_UNKNOWN = dump_error(
+    ExecutionError("UNKNOWN_WORKFLOW", "The run waits, as the app that executes runs here does not have its workflow.")
+)
+_IDLE = "due_at IS NOT NULL AND status IN ('PENDING', 'PENDING_RESUME', 'RUNNING')"
+_EXPLAIN = f"UPDATE run SET error = ? WHERE workflow_name = ? AND error IS NULL AND {_IDLE}"  # noqa: S608 - our own words
+_FORGET_EXPLANATIONS = f"UPDATE run SET error = NULL WHERE error = ? AND {_IDLE}"  # noqa: S608 - our own words
+# one look into the index for each name, however many runs wait
+_WAITING_NAMES = """
+    WITH RECURSIVE waiting (name) AS (
+        SELECT min(workflow_name) FROM run WHERE due_at IS NOT NULL
+        UNION ALL
+        SELECT (SELECT min(workflow_name) FROM run WHERE due_at IS NOT NULL AND workflow_name > name)
+        FROM waiting WHERE name IS NOT NULL
+    )
+    SELECT name FROM waiting WHERE name IS NOT NULL
+"""
 
 
 def begin_again(connection: sqlite3.Connection, found: DueRun, now: datetime) -> DueRun | None:
@@ -135,6 +230,7 @@ def begin_again(connection: sqlite3.Connection, found: DueRun, now: datetime) ->
     )
     if changed.rowcount == 0:
         return None
+    connection.execute("DELETE FROM recovery WHERE run_id = ?", (run.id,))  # it got on, or somebody wants it to
     if run.status is ExecutionStatus.WAITING:
         for wait in [job for job in record.values() if job.status is JobStatus.WAITING]:
             record[wait.place] = _expired(wait, now)

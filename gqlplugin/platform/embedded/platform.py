@@ -63,10 +63,17 @@ class EmbeddedPlatform:
         path: The file; it is made if it isn't there. A `.lock` file and SQLite's own files lie beside it.
         max_concurrent_runs: Runs that execute at once; the rest waits in the file.
         threads: Plain (not async) jobs that execute at once.
-        shutdown_grace: How long running jobs get at shutdown; after it their runs go on at the next start.
+        shutdown_grace: How long running jobs get at shutdown; after it they are cancelled, have 5 seconds to clean up,
+            and their runs go on at the next start. A plain job that works on keeps the file until it returns or the
+            process ends.
         retention: How long finished runs are kept.
         idempotency_key_ttl: How long an idempotency key is kept.
         max_arg_bytes: Longest argument of a start, in bytes of UTF-8.
+        max_recoveries: How often a run is begun again because the process that executed it died, without getting any
+            further; after that it is FAILED with the code `PROCESS_DIED`. A resume begins a new count.
+
+    Raises:
+        ValueError: `max_recoveries` is less than 1.
     """
 
     separate_workers = False
@@ -81,6 +88,7 @@ class EmbeddedPlatform:
         retention: timedelta = timedelta(days=30),
         idempotency_key_ttl: timedelta = timedelta(hours=24),
         max_arg_bytes: int = 1024 * 1024,
+        max_recoveries: int = 5,
     ) -> None:
         check_durations(
             "EmbeddedPlatform",
@@ -88,8 +96,16 @@ class EmbeddedPlatform:
         )
         check_counts(
             "EmbeddedPlatform",
-            {"max_concurrent_runs": max_concurrent_runs, "threads": threads, "max_arg_bytes": max_arg_bytes},
+            {
+                "max_concurrent_runs": max_concurrent_runs,
+                "threads": threads,
+                "max_arg_bytes": max_arg_bytes,
+                "max_recoveries": max_recoveries,
+            },
         )
+        if max_recoveries < 1:
+            raise ValueError(f"max_recoveries must be at least 1, not {max_recoveries}")
+        self._max_recoveries = max_recoveries
         self._path = os.fspath(path)
         self._max_concurrent_runs = max_concurrent_runs
         self._threads = threads
@@ -142,7 +158,12 @@ class EmbeddedPlatform:
         journal, starts = self._entering.opened()
         recorder = JournalRecorder(journal.writer, starts, threads=self._threads)
         return Runner(
-            definitions, journal.writer, journal.reader, recorder, max_concurrent_runs=self._max_concurrent_runs
+            definitions,
+            journal.writer,
+            journal.reader,
+            recorder,
+            max_concurrent_runs=self._max_concurrent_runs,
+            max_recoveries=self._max_recoveries,
         )
 
     async def start_workflow(

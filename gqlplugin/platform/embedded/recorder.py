@@ -121,9 +121,13 @@ class JournalRecorder:
         except PlatformUnavailableError as error:
             raise RunInterrupted from error
 
-    async def run_sync(self, call: Callable[[], R]) -> R:
-        """Run a call that blocks in one of a bounded number of threads."""
-        return await self._threads.run(call)
+    async def start_thread(self, call: Callable[[], R]) -> asyncio.Future[R]:
+        """Start a call that blocks in one of a bounded number of threads."""
+        return await self._threads.start(call)
+
+    def threads_at_work(self) -> list[threading.Thread]:
+        """The threads that have not ended, those of jobs that nobody waits for among them."""
+        return self._threads.at_work()
 
     def ended(self, job: JobExecution) -> None:
         """Write no more states of a running job: its outcome is about to be written."""

@@ -55,7 +55,7 @@ def run_row(run: WorkflowExecution, *, due_at: int | None) -> Row:
         dump_invoker(run.invoker),
         run.input,
         run.output,
-        _dump_error(run.error),
+        dump_error(run.error),
         run.attempt,
         run.depth,
         due_at,
@@ -87,7 +87,7 @@ def state_row(
         run.id,
         status.value,
         output,
-        _dump_error(error),
+        dump_error(error),
         run.attempt if attempt is None else attempt,
         _optional(due_at),
         None if due_at is None else _optional(waits_since),
@@ -132,7 +132,7 @@ def job_row(job: JobExecution) -> Row:
         job.status.value,
         job.input,
         job.result,
-        _dump_error(job.error),
+        dump_error(job.error),
         _dump(job.logs) if job.logs else "[]",
         _dump([job.progress.fraction, job.progress.message]) if job.progress else None,
         to_microseconds(job.started_at),
@@ -171,7 +171,8 @@ def _dump(value: object) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def _dump_error(error: ExecutionError | None) -> str | None:
+def dump_error(error: ExecutionError | None) -> str | None:
+    """An error as the journal keeps it."""
     if error is None:
         return None
     return _dump([error.code, error.message, error.detail, error.may_retry, error.retry_after])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections import Counter
 from collections.abc import Mapping
 from contextvars import Context, copy_context
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -20,7 +22,17 @@ from gqlplugin.execution import (
 )
 from gqlplugin.platform.base import Definitions
 from gqlplugin.platform.embedded.cancels import find_cancels, settle_cancels
-from gqlplugin.platform.embedded.due import Due, DueRun, begin_again, count_due, find_due, recover, restart_waits
+from gqlplugin.platform.embedded.due import (
+    Due,
+    DueRun,
+    begin_again,
+    count_recovery,
+    explain_unknown,
+    find_due,
+    note_end,
+    recover,
+    restart_waits,
+)
 from gqlplugin.platform.embedded.queue import count_queued
 from gqlplugin.platform.embedded.reader import Reader
 from gqlplugin.platform.embedded.recorder import JournalRecorder
@@ -29,13 +41,17 @@ from gqlplugin.platform.embedded.writer import Writer
 from gqlplugin.platform.queue import QueueDepth
 from gqlplugin.platform.record import retry_wait
 from gqlplugin.platform.replay import Replay, RunInterrupted, RunParked
+from gqlplugin.platform.watchdog import Watchdog
+from gqlplugin.tasks import begin, stop
 from gqlplugin.telemetry import count_end
 
 _logger = logging.getLogger("gqlplugin.embedded")
+_runs_logger = logging.getLogger("gqlplugin.runs")  # failed runs, as in `Replay.log_failure`
 
 _PER_TURN = 32
 _STALL_SECONDS = 1.0
 _LONGEST_SLEEP_SECONDS = 15.0  # while a run waits for a time: the clock may be set
+_ALONE_SECONDS = 2.0
 _AGAIN = (ExecutionStatus.PENDING_RESUME, ExecutionStatus.PENDING_RETRY, ExecutionStatus.WAITING)
 
 
@@ -45,6 +61,7 @@ class Runner:
     Args:
         definitions: The workflows that can be run.
         max_concurrent_runs: How many tasks at once.
+        max_recoveries: How often a run is begun again because its process died.
     """
 
     def __init__(
@@ -55,12 +72,17 @@ class Runner:
         recorder: JournalRecorder,
         *,
         max_concurrent_runs: int,
+        max_recoveries: int,
     ) -> None:
         self._definitions = definitions
         self._writer = writer
         self._reader = reader
         self._recorder = recorder
         self._max = max_concurrent_runs
+        self._max_recoveries = max_recoveries
+        self._crashed_up_to = 0
+        self._recovered: set[str] = set()
+        self._unknown: set[str] = set()
         self._main_jobs = {
             name: (workflow, workflow.main_job)
             for name, workflow in {**definitions.workflows, **definitions.firings}.items()
@@ -80,18 +102,32 @@ class Runner:
         self._context: Context = copy_context()
         self._feeder: asyncio.Task[None] | None = None
         self._queue: QueueDepth | None = None
+        self._watchdog: Watchdog | None = None
 
     async def start(self) -> None:
         """Begin, with what an earlier process left unfinished."""
         await self.heed_cancels()
-        left = await self._writer.call(recover)
+        left, self._crashed_up_to = await self._writer.call(partial(recover, now=datetime.now(UTC)))
         if left:
             _logger.info("%d unfinished runs go on from their record", left)
-        for name, count in (await self._reader.read(count_due)).items():
-            if name not in self._main_jobs:
-                _logger.warning("%d runs of workflow %r wait: this app does not have it", count, name)
+        await self.report_unknown()
         self._feeder = asyncio.create_task(self._feed())
         self._queue = QueueDepth(self._count_queued, self._main_jobs)
+        self._watchdog = Watchdog(lambda: bool(self._active))
+
+    async def report_unknown(self) -> None:
+        """Record and log that runs wait because this app does not have their workflow; the log has each name once."""
+        unknown = await self._writer.call(partial(explain_unknown, known=self._main_jobs))
+        for name, count in unknown.items():
+            if name not in self._unknown:
+                self._unknown.add(name)
+                _logger.warning(
+                    "%d runs of workflow %r wait: app %r, which executes this file, does not have it. Add it to "
+                    "define_app(workflows=[...]), or give each app a file of its own",
+                    count,
+                    name,
+                    self._definitions.name,
+                )
 
     def offer(self, run: WorkflowExecution) -> None:
         """Run a new run at once if there is room and nothing older waits; else it waits its turn in the file."""
@@ -137,8 +173,11 @@ class Runner:
     async def drain(self, seconds: float) -> None:
         """Start no more jobs, give the running ones a time, then stop them; their runs go on at the next start."""
         self._draining = True
+        ending = begin(self._writer.call(note_end))  # first: whoever ends this process may lose patience
         if self._queue is not None:
             self._queue.stop()
+        if self._watchdog is not None:
+            self._watchdog.stop()
         if self._feeder is not None:
             self._feeder.cancel()
             await asyncio.gather(self._feeder, return_exceptions=True)
@@ -152,9 +191,20 @@ class Runner:
                     "%d runs were stopped after %s seconds; they go on at the next start", len(late), seconds
                 )
             self._recorder.write_notes()
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*tasks, self._writer.commit(), return_exceptions=True)
+            await stop(late)
+            for task, replay in self._active.values():
+                if not task.done():
+                    _logger.warning(
+                        "Run %s of workflow %r ignores asyncio.CancelledError; it goes on from its record at the next "
+                        "start: let jobs raise it again",
+                        replay.execution.id,
+                        replay.execution.workflow_name,
+                    )
+        await asyncio.gather(ending, self._writer.commit(), return_exceptions=True)
+
+    def threads_at_work(self) -> list[threading.Thread]:
+        """The threads of plain jobs that have not ended, also of those that were canceled or stopped."""
+        return self._recorder.threads_at_work()
 
     async def _feed(self) -> None:
         while True:
@@ -185,6 +235,7 @@ class Runner:
             room=room,
             skip=self._broken.union(self._active),
             stalled=stalled,
+            crashed_up_to=self._crashed_up_to,
             now=datetime.now(UTC),
         )
         self._reading = True
@@ -223,7 +274,34 @@ class Runner:
             if begun is None or self._is_known(run):
                 return
             record = begun.record
+        elif found.may_have_crashed and run.id not in self._recovered:
+            count = await self._count_recovery(run)
+            if not count or self._is_known(run):
+                return
+            self._recovered.add(run.id)
+            if count == self._max_recoveries:
+                # the last try is made alone for a while: a run is not to fail for what another one does to the process
+                await asyncio.wait([self._launch(run, record)], timeout=_ALONE_SECONDS)
+                return
         self._launch(run, record)
+
+    async def _count_recovery(self, run: WorkflowExecution) -> int:
+        """Count, durably, that a run is begun again which may have been running when the process before this one died.
+
+        One that kills its process must not do so for ever: 0 when it was begun too often, and is FAILED.
+        """
+        now = datetime.now(UTC)
+        count = await self._writer.call(partial(count_recovery, run=run, limit=self._max_recoveries, now=now))
+        if count:
+            return count
+        _runs_logger.error(
+            "Run %s of workflow %r is FAILED (PROCESS_DIED): the process died each of the %d times that it ran",
+            run.id,
+            run.workflow_name,
+            self._max_recoveries + 1,
+        )
+        count_end(run, ExecutionStatus.FAILED, now)
+        return 0
 
     async def _count_queued(self) -> Mapping[str, int]:
         # by their IDs, as the file may not know yet that they have begun
@@ -239,18 +317,33 @@ class Runner:
         policy = workflow.concurrency_policy
         return free if policy is None else min(free, policy.max_concurrent_executions - self._per_workflow[name])
 
-    def _launch(self, run: WorkflowExecution, record: Mapping[str, JobExecution]) -> None:
+    def _launch(self, run: WorkflowExecution, record: Mapping[str, JobExecution]) -> asyncio.Task[None]:
         replay = Replay(run, self._definitions, self._recorder, record)
         context = self._context.copy()
         task = asyncio.get_running_loop().create_task(self._run(replay), context=context)
         self._active[run.id] = task, replay
         self._per_workflow[run.workflow_name] += 1
+        return task
 
     async def _run(self, replay: Replay) -> None:
+        had_threads = False
+        try:
+            await self._execute(replay)
+            # until then it has its place, and is not begun again: it would run twice at once
+            had_threads = await replay.threads_ended()
+        finally:
+            self._release(replay.execution)
+            if had_threads:
+                self.wake()
+
+    async def _execute(self, replay: Replay) -> None:
         run = replay.execution
         workflow, main_job = self._main_jobs[run.workflow_name]
         try:
             outcome = await replay.run(main_job)
+            is_canceled = replay.canceling and outcome.status is not JobStatus.SUCCESS
+            if is_canceled and await replay.threads_ended():
+                outcome = replace(outcome, finished_at=datetime.now(UTC))
             await self._conclude(replay, outcome, workflow.retry_policy)
         except RunParked:
             self.wake()  # its time-out may be the next thing that is due
@@ -270,8 +363,6 @@ class Runner:
             self._broken.add(run.id)
             self._recorder.abandoned(run)
             _logger.exception("Run %s was stopped by an error of the platform; it goes on at the next start", run.id)
-        finally:
-            self._release(run)
 
     async def _conclude(self, replay: Replay, outcome: JobExecution, policy: RetryPolicy | None) -> None:
         """Write the outcome of the main job and of the run, in one transaction."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+import threading
+from collections.abc import Coroutine, Iterable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -18,6 +20,8 @@ from gqlplugin.platform.embedded.runner import Runner
 from gqlplugin.platform.embedded.scheduler import Scheduler
 
 _logger = logging.getLogger("gqlplugin.embedded")
+
+_REPORT_SECONDS = 1.0
 
 
 class Worker:
@@ -43,6 +47,7 @@ class Worker:
         self._running = False
         self._beginning = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._woken = asyncio.Event()
 
     async def start(self) -> None:
         """Begin, or stand by until the process that executes the file ends."""
@@ -61,6 +66,7 @@ class Worker:
         """Something may have come due."""
         if self._running:
             self._runner.wake()
+            self._woken.set()
 
     def is_active(self, run_id: str) -> bool:
         """Whether a run executes in this process."""
@@ -80,7 +86,16 @@ class Worker:
         if self._running:
             await self._runner.drain(grace.total_seconds())
         if self._lock is not None:
-            self._lock.release()
+            threads = self._runner.threads_at_work()
+            if threads:
+                _logger.warning(
+                    "%d plain jobs work on in their threads; until they or this process end, nobody else executes %s",
+                    len(threads),
+                    self._journal.path,
+                )
+                threading.Thread(target=_release_after, args=(threads, self._lock), daemon=True).start()
+            else:
+                self._lock.release()
 
     def _acquire(self) -> bool:
         if self._lock is None:
@@ -99,6 +114,7 @@ class Worker:
         self._running = True
         self._journal.on_foreign_commit = self._notice
         await self._heed_cancels()  # those that came while it began
+        self._spawn(self._report_unknown())
         self._spawn(keep_tidy(self._journal.writer, self._retention, clock))
         if self.definitions.schedules:
             self._spawn(self.scheduler.run())
@@ -112,6 +128,15 @@ class Worker:
             await self._runner.heed_cancels()
         except PlatformUnavailableError:
             _logger.warning("Cancellations could not be read from %s; they are at the next change", self._journal.path)
+
+    async def _report_unknown(self) -> None:
+        """Look for runs of unknown workflows whenever some may have come, at most once a second."""
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            with suppress(PlatformUnavailableError):  # logged by the writer
+                await self._runner.report_unknown()
+            await asyncio.sleep(_REPORT_SECONDS)
 
     def _stand_by(self) -> None:
         if not self._beginning and self._acquire():
@@ -132,3 +157,9 @@ class Worker:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _release_after(threads: Iterable[threading.Thread], lock: FileLock) -> None:
+    for thread in threads:
+        thread.join()
+    lock.release()

@@ -320,7 +320,7 @@ class ActiveJob(JobRuntime):
         )
 
     async def run_sync(self, call: Callable[[], R]) -> R:
-        return await self.replay.recorder.run_sync(call)
+        return await self.replay.run_sync(call)
 
     def log(self, line: str) -> None:
         if not self._ended and self._notes.add(line):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -86,6 +87,6 @@ class Recorder(Protocol):
         """
         ...
 
-    async def run_sync(self, call: Callable[[], R]) -> R:
-        """Run a call that blocks in a thread."""
+    async def start_thread(self, call: Callable[[], R]) -> asyncio.Future[R]:
+        """Start a call that blocks in a thread; the future is done when the thread has done its work."""
         ...

@@ -21,6 +21,7 @@ from gqlplugin.execution import (
 from gqlplugin.platform.base import Definitions, RunnableJob
 from gqlplugin.platform.replay.active_job import ActiveJob, tell_outcome
 from gqlplugin.platform.replay.recorder import Recorder, RunInterrupted, RunParked
+from gqlplugin.tasks import begin, result_of
 from gqlplugin.telemetry import run_span
 
 R = TypeVar("R")
@@ -63,6 +64,7 @@ class Replay:
         self.canceling = False
         self._main: ActiveJob | None = None
         self._task: asyncio.Task[Any] | None = None
+        self._threads: set[asyncio.Future[Any]] = set()
         self._stopped: RunInterrupted | ReplayError | None = None
 
     async def run(self, main_job: RunnableJob) -> JobExecution:
@@ -131,6 +133,20 @@ class Replay:
         if self._task is not None:
             self._task.cancel()
 
+    async def run_sync(self, call: Callable[[], R]) -> R:
+        """Run a call that blocks in a thread, which works on when this is cancelled."""
+        thread = begin(await self.recorder.start_thread(call))
+        self._threads.add(thread)
+        thread.add_done_callback(self._threads.discard)
+        return await result_of(thread)
+
+    async def threads_ended(self) -> bool:
+        """Wait for the threads of plain jobs that were canceled or given up; returns whether there were any."""
+        threads = list(self._threads)
+        if threads:
+            await asyncio.wait(threads)
+        return bool(threads)
+
     def check(self) -> None:
         """Stop again what was stopped: a body may have caught it, and must not go on as if nothing had happened.
 
@@ -144,6 +160,8 @@ class Replay:
     async def guard(self, trigger: Coroutine[Any, Any, R]) -> R:
         """Await a trigger, and remember what stops the run in it; a run that is being canceled triggers nothing."""
         try:
+            if self._stopped is not None or self.canceling:
+                await asyncio.sleep(0)  # a body that catches this in a loop must not freeze the event loop
             self.check()
             if self.canceling:
                 raise asyncio.CancelledError

@@ -172,9 +172,9 @@ class TemporalRecorder:
         await self.finish(replace(job, result=json.dumps(run_ids)))
         return run_ids
 
-    async def run_sync(self, call: Callable[[], R]) -> R:
-        """Run a call that blocks in one of a bounded number of threads."""
-        return await self._threads.run(call)
+    async def start_thread(self, call: Callable[[], R]) -> asyncio.Future[R]:
+        """Start a call that blocks in one of a bounded number of threads."""
+        return await self._threads.start(call)
 
     async def _record(self, rows: list[Row], place: str) -> None:
         async def update() -> bool:

@@ -32,6 +32,7 @@ from gqlplugin.platform.temporal.recorder import TemporalRecorder, lean
 from gqlplugin.platform.temporal.records import Record, Row, dump_error, job_id, load_moment, row_of
 from gqlplugin.platform.temporal.starts import Starts
 from gqlplugin.platform.threads import DaemonThreads
+from gqlplugin.tasks import stop
 from gqlplugin.telemetry import count_end
 
 _logger = logging.getLogger("gqlplugin.temporal")
@@ -70,6 +71,11 @@ class Sessions:
         self._draining = False
         self.handed_over = False
         self._context = copy_context()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether any session runs here."""
+        return bool(self._replays)
 
     def drain(self) -> None:
         """Begin no more jobs: sessions end at their next trigger."""
@@ -113,8 +119,12 @@ class Sessions:
     ) -> Outcome:
         running = self._context.copy().run(asyncio.ensure_future, replay.run(main_job))
         await _attend(running, replay)
+        if not running.done():  # it ignores that it was cancelled
+            return Outcome(end=End.INTERRUPTED, rows=[*recorder.take_unsent(), *recorder.live_rows()])
         try:
             main = await running
+            if replay.canceling and main.status is not JobStatus.SUCCESS:
+                await replay.threads_ended()  # else a resume would run the same job a second time beside them
         except RunParked:
             return Outcome(end=End.WAITING, rows=recorder.take_unsent(), wait=recorder.wait)
         except (RunInterrupted, asyncio.CancelledError):
@@ -195,7 +205,7 @@ class _Lease:
         self._timer.cancel()
 
 
-async def _attend(running: asyncio.Future[Any], replay: Replay) -> None:
+async def _attend(running: asyncio.Task[Any], replay: Replay) -> None:
     """Wait for the end of a session, and heed what the service says meanwhile."""
     while not running.done():
         try:
@@ -205,8 +215,7 @@ async def _attend(running: asyncio.Future[Any], replay: Replay) -> None:
             if details is not None and details.cancel_requested and not details.worker_shutdown:
                 replay.cancel()
                 continue
-            running.cancel()
-            await asyncio.wait({running})
+            await stop({running})
             if details is None or not details.worker_shutdown:
                 raise
 

@@ -21,6 +21,7 @@ from gqlplugin.platform.temporal.interpreter import Interpreter
 from gqlplugin.platform.temporal.schedules import Fire, FireActivities, follow_schedules
 from gqlplugin.platform.temporal.sessions import Sessions
 from gqlplugin.platform.temporal.starts import Starts
+from gqlplugin.platform.watchdog import Watchdog
 
 _logger = logging.getLogger("gqlplugin.temporal")
 
@@ -74,9 +75,11 @@ async def working(
     worker = _worker(client, task_queue, options, [sessions.run_jobs, *small])
     successor = _worker(other, task_queue, options, small, no_remote_activities=True)
     async with worker:
+        watchdog = Watchdog(lambda: sessions.is_busy)
         try:
             yield
         finally:
+            watchdog.stop()
             await _leave(worker, successor, sessions)
 
 

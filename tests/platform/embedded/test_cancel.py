@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from gqlplugin.execution import ExecutionStatus
+from gqlplugin.execution import ConcurrencyPolicy, ExecutionStatus, RetryPolicy
 from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.platform.embedded.cancels import find_cancels, settle_cancels
 from gqlplugin.platform.embedded.journal import Journal
+from gqlplugin.testing import MemoryPlatform
+from gqlplugin.workflow import create_workflow
 from tests.contract.support import ALICE, echo_workflow, ended, executing, in_status, output_of, until, workflow_of
 from tests.platform.embedded.support import query
 
@@ -223,3 +225,56 @@ async def writing(journal: Journal) -> AsyncIterator[None]:
     finally:
         release.set()
         await held
+
+
+@pytest.mark.parametrize("policy", [None, RetryPolicy(1, initial_backoff=timedelta(milliseconds=1))])
+async def test_a_run_is_not_begun_again_beside_a_thread_that_it_gave_up(policy: RetryPolicy | None) -> None:
+    """A plain job that its caller gave up keeps the place of its run: a retry or a resume waits for it."""
+    working: list[int] = []
+    most: list[int] = []
+    release = threading.Event()
+
+    @create_workflow_job(name="plain")
+    def plain() -> None:
+        working.append(1)
+        most.append(len(working))
+        assert release.wait(60)
+        working.pop()
+
+    @create_workflow_job(name="main")
+    async def main() -> str:
+        if not most:
+            async with asyncio.timeout(0.01):
+                await plain.trigger()
+        return "done"
+
+    limited = create_workflow(
+        name="limited", main_job=main, retry_policy=policy, concurrency_policy=ConcurrencyPolicy(1)
+    )
+    async with executing(platform := MemoryPlatform(), limited):
+        run_id = await limited.trigger()
+        try:
+            if policy is None:
+                assert (await ended(platform, run_id)).status is ExecutionStatus.FAILED
+                await platform.resume(run_id)
+            again = await in_status(
+                platform, run_id, ExecutionStatus.PENDING_RESUME if policy is None else ExecutionStatus.PENDING_RETRY
+            )
+            assert platform._worker is not None
+            assert platform._worker.is_active(run_id)
+            platform._worker.wake()
+            other = await limited.trigger()
+            await until(lambda: asyncio.sleep(0, not _is_looking(platform)))
+            assert (await platform.get_execution(run_id)).status is again.status
+            assert (await platform.get_execution(other)).status is ExecutionStatus.PENDING
+        finally:
+            release.set()
+        assert [await output_of(platform, one) for one in (run_id, other)] == ["done", "done"]
+    assert most == [1]
+
+
+def _is_looking(platform: EmbeddedPlatform) -> bool:
+    """Whether a platform is about to look for runs that are due, or does."""
+    assert platform._worker is not None
+    runner = platform._worker._runner
+    return runner._wake.is_set() or runner._reading

@@ -2,7 +2,9 @@
 
 import asyncio
 import sys
+import threading
 import time
+from asyncio.subprocess import PIPE
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
@@ -216,3 +218,113 @@ async def test_a_plain_job_does_not_hold_the_process(tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", PLAIN_JOB, str(path), cwd=ROOT)
     assert await asyncio.wait_for(process.wait(), 60) == 0
     assert query(path, "SELECT status FROM run") == [("RUNNING",)]
+
+
+async def test_nobody_goes_on_with_a_run_whose_thread_still_works(tmp_path: Path) -> None:
+    """A plain job that the shutdown did not wait for keeps the file, until its thread has ended."""
+    path = tmp_path / "journal.sqlite"
+    working: list[int] = []
+    release = threading.Event()
+
+    @create_workflow_job(name="main-job")
+    def main() -> int:
+        working.append(1)
+        assert release.wait(60)
+        return len(working)
+
+    plain = workflow_of(main)
+    try:
+        async with executing(platform := EmbeddedPlatform(path, shutdown_grace=timedelta(0)), plain):
+            run_id = await plain.trigger()
+            await in_status(platform, run_id, ExecutionStatus.RUNNING)
+        async with executing(platform := EmbeddedPlatform(path), plain):
+            journal, _ = platform._entering.opened()
+            assert journal.on_poll is not None  # it stands by
+            journal.on_poll()
+            assert journal.on_poll is not None
+            assert working == [1]
+            release.set()
+            assert await output_of(platform, run_id) == 2
+    finally:
+        release.set()
+
+
+STUBBORN_JOB = """
+import asyncio, signal, sys
+from datetime import timedelta
+from gqlplugin import create_workflow, create_workflow_job, define_app, tasks
+from gqlplugin.platform.embedded import EmbeddedPlatform
+
+tasks.CLEANUP_SECONDS = 0.1
+began = asyncio.Event()
+
+async def stubborn():
+    while True:
+        try:
+            began.set()
+            await asyncio.sleep(3600)
+        except BaseException:
+            pass
+
+@create_workflow_job(name="inner-job")
+async def inner() -> None:
+    if sys.argv[2] == "trigger":
+        began.set()
+        return
+    if sys.argv[2] == "gather":
+        await asyncio.gather(stubborn(), stubborn(), return_exceptions=True)
+    elif sys.argv[2] == "group":
+        async with asyncio.TaskGroup() as group:
+            group.create_task(stubborn())
+    await stubborn()
+
+@create_workflow_job(name="main-job")
+async def main_job() -> str:
+    while sys.argv[2] != "again":
+        try:
+            await inner.trigger()
+        except BaseException:
+            pass
+    return "done"
+
+workflow = create_workflow(name="endless", main_job=main_job)
+
+async def main():
+    leaving = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, leaving.set)
+    platform = EmbeddedPlatform(sys.argv[1], shutdown_grace=timedelta(milliseconds=50))
+    async with platform, platform.execute(define_app("app", workflows=[workflow])):
+        if sys.argv[2] != "again":
+            await workflow.trigger()
+            await began.wait()
+            print("began", flush=True)
+            await leaving.wait()
+        else:
+            (run,) = (await platform.list_executions(everything, first=1)).executions
+            async for run in platform.watch(run.id):
+                pass
+            print(run.status, flush=True)
+
+from gqlplugin.execution import ExecutionFilter
+everything = ExecutionFilter()
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("how", ["plain", "gather", "group", "trigger"])
+async def test_a_job_that_ignores_its_cancellation_does_not_hold_the_process(tmp_path: Path, how: str) -> None:
+    """A process whose job catches whatever is to stop it ends on SIGTERM all the same, and its run goes on later."""
+    path = tmp_path / "journal.sqlite"
+    command = [sys.executable, "-c", STUBBORN_JOB, str(path)]
+    process = await asyncio.create_subprocess_exec(*command, how, cwd=ROOT, stdout=PIPE, stderr=PIPE)
+    assert process.stdout is not None
+    assert await asyncio.wait_for(process.stdout.readline(), 60) == b"began\n"
+    process.terminate()
+    _, errors = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0
+    assert b"ignores asyncio.CancelledError" in errors
+    assert query(path, "SELECT status FROM run") == [("RUNNING",)]
+    again = await asyncio.create_subprocess_exec(*command, "again", cwd=ROOT, stdout=PIPE)
+    said, _ = await asyncio.wait_for(again.communicate(), 60)
+    # in which the body makes no triggers: those that were recorded are missing
+    assert said == (b"FAILED\n" if how == "trigger" else b"SUCCESS\n")
