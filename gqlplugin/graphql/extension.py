@@ -18,6 +18,7 @@ from strawberry.schema.schema import validate_document
 from strawberry.types import ExecutionResult, StreamExecutionResult
 
 from gqlplugin.errors import InvalidInputError
+from gqlplugin.graphql.arguments import reading
 from gqlplugin.graphql.disclosure import NoIntrospection, find_introspection, hides_schema
 from gqlplugin.graphql.errors import REFUSED_REQUESTS, as_graphql_error, public_errors
 from gqlplugin.graphql.grants import find_refused, grant_rule
@@ -87,7 +88,7 @@ class WorkflowExtension(SchemaExtension):
 
     def on_operation(self) -> Iterator[None]:
         """Bind platform, app and caller while the operation runs; then turn its errors into what the client may see."""
-        with begin_operation(self.execution_context) as self._span:
+        with begin_operation(self.execution_context) as self._span, reading(self.execution_context):
             yield from self._operate()
 
     def _operate(self) -> Iterator[None]:

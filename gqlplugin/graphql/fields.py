@@ -73,7 +73,7 @@ def _function(
     is_async = any(map(inspect.iscoroutinefunction, (body, getattr(body, "__call__", None))))  # noqa: B004 - an object
 
     async def resolve(info: strawberry.Info, **given: Any) -> object:
-        value = None if validate is None else validate(given)
+        value = None if validate is None else validate(given, info)
         binding = find_binding()
         if binding is None:
             definitions, user = None, _ANONYMOUS

@@ -19,7 +19,6 @@ from weakref import WeakKeyDictionary, ref
 
 import strawberry
 from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
 from strawberry.annotation import StrawberryAnnotation
 from strawberry.scalars import ID, JSON
 from strawberry.types.arguments import InputContext
@@ -44,7 +43,6 @@ from gqlplugin.models.shapes import (
     Scalar,
     Shape,
     UnionOf,
-    leaf_of,
     show,
 )
 
@@ -254,7 +252,6 @@ class Argument:
     name: str
     graphql_name: str
     type: Any
-    default: Any
     filled_with_none: bool
     null_is_absent: bool
 
@@ -265,17 +262,13 @@ class Argument:
             name=one.name,
             graphql_name=one.graphql_name,
             type=StrawberryAnnotation(annotation_of(one.shape, "input")).resolve(),
-            # a value equal to the default is left out: pydantic has the default, and copies it
-            default=PydanticUndefined if isinstance(leaf_of(one.shape), ModelOf) else one.default,
             filled_with_none=one.filled_with_none,
             null_is_absent=one.null_is_absent,
         )
 
     def put(self, value: object, data: dict[str, Any]) -> None:
         """Add a value to what pydantic will validate, unless it means that it was left out."""
-        if not (
-            (value is None and self.null_is_absent) or (self.default is not PydanticUndefined and value == self.default)
-        ):
+        if not (value is None and self.null_is_absent):
             data[self.name] = value
 
 
