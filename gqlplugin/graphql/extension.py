@@ -19,7 +19,7 @@ from strawberry.types import ExecutionResult, StreamExecutionResult
 
 from gqlplugin.errors import InvalidInputError
 from gqlplugin.graphql.arguments import reading
-from gqlplugin.graphql.disclosure import NoIntrospection, find_introspection, hides_schema
+from gqlplugin.graphql.disclosure import NoIntrospection, find_introspection, hides_schema, show_defaults
 from gqlplugin.graphql.errors import REFUSED_REQUESTS, as_graphql_error, public_errors
 from gqlplugin.graphql.grants import find_refused, grant_rule
 from gqlplugin.graphql.idempotent import DIRECTIVE, OperationKeys, find_keys, find_misplaced, has_header
@@ -142,6 +142,7 @@ class WorkflowExtension(SchemaExtension):
             if document is None or document.node is not node:  # another extension's
                 document = _Document(node)
             schema, rules = context.schema._schema, context.validation_rules  # noqa: SLF001 - not public
+            show_defaults(schema)
             errors = document.errors_for(schema, rules, self.limits, hides_schema=self._hides_schema)
             if document.is_ambiguous and context._provided_operation_name is None:  # noqa: SLF001 - not public
                 errors = [*errors, _which_operation()]

@@ -331,8 +331,10 @@ def _shown_scalar(scalar: Scalar, value: Any) -> Any:
 
 
 def _is_flat(value: object) -> bool:
-    """Whether Strawberry can print a JSON value: it can't print lists."""
-    return isinstance(value, (str, bool, int)) or (isinstance(value, dict) and all(map(_is_flat, value.values())))
+    """Whether Strawberry can print a JSON value: not a list, nor an object whose keys are no GraphQL names."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and is_graphql_name(key) and _is_flat(one) for key, one in value.items())
+    return isinstance(value, (str, bool, int))
 
 
 def as_json(scalar: Scalar) -> Callable[[Any], Any]:
