@@ -104,7 +104,7 @@ def _obstacles_at(node: Node, place: str) -> Iterator[Obstacle]:
             yield Obstacle(
                 place, f"has keys of type {keys}, and JSON has only strings", "use keys of type str, or a list of pairs"
             )
-        case "enum" if member := next((one for one in node["members"] if not _comes_back(one)), None):
+        case "enum" if member := _lost_member(node["cls"]):
             yield Obstacle(
                 place or type(member).__name__,
                 f"has the enum member {type(member).__name__}.{member.name}, whose value can't be read from JSON",
@@ -147,12 +147,17 @@ def _plain_type(node: Node | None) -> str:
     return "" if node is None else str(node["type"])
 
 
-def _comes_back(member: Enum) -> bool:
-    adapter = TypeAdapter(type(member))
-    try:
-        return adapter.validate_json(adapter.dump_json(member)) is member
-    except ValueError:
-        return False
+@cache
+def _lost_member(enum: type[Enum]) -> Enum | None:
+    """The first member of an enum that is not read from what it is written as."""
+    adapter = TypeAdapter(enum)
+    for member in enum:
+        try:
+            if adapter.validate_json(adapter.dump_json(member)) is not member:
+                return member
+        except ValueError:
+            return member
+    return None
 
 
 def _refuses_computed(node: Node) -> bool:
