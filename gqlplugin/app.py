@@ -13,7 +13,7 @@ from pydantic import PydanticUndefinedAnnotation, PydanticUserError
 
 from gqlplugin.auth import Auth
 from gqlplugin.checks import check_type, checked_items
-from gqlplugin.codec import JsonCodec, one_way_fields
+from gqlplugin.codec import JsonCodec
 from gqlplugin.discovery import Discovered, discover, reachable_jobs, reachable_wait_points
 from gqlplugin.errors import DefinitionError, InvalidInputError
 from gqlplugin.executor.definition import Executor
@@ -255,7 +255,7 @@ def _bad_types(
     for kind, one, part in parts:
         try:
             codec: JsonCodec[Any] = getattr(one, part)
-            codec.adapter  # noqa: B018 - building it is the check
+            obstacles = codec.obstacles()
             if (get_origin(codec.type) or codec.type) is ResolverContext:
                 raise DefinitionError(
                     "it takes a ResolverContext, which only resolvers get: write (input, ctx: JobContext) "
@@ -269,11 +269,10 @@ def _bad_types(
                 f"the {part} of {kind} {one.name!r} can't be read and written as JSON: {reason} ({one.source})"
             )
         else:
-            problems += [
-                f"{field}, in the {part} of {kind} {one.name!r}, is written under an alias that it can't be read by: "
-                f"use alias= or alias_generator=, not serialization_alias= alone ({one.source})"
-                for field in (one_way_fields(codec.type) if kind != "workflow" else ())
-            ]
+            for found in obstacles:
+                where = f"{found.place}, in the {part}" if found.place else f"the {part}"
+                comma = "," if found.place else ""
+                problems.append(f"{where} of {kind} {one.name!r}{comma} {found.reason}: {found.instead} ({one.source})")
     return list(dict.fromkeys(problems))
 
 

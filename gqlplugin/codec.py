@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Generic, TypeVar, get_args
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from functools import cached_property, lru_cache
+from types import NoneType
+from typing import Any, Generic, TypeVar
+from uuid import UUID
 
-from pydantic import AliasChoices, AliasPath, BaseModel, TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError, from_json
+from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError, SchemaValidator, from_json
 from typing_extensions import TypeForm
 
+from gqlplugin.core_schemas import Obstacle, obstacles, open_fields, trusting
 from gqlplugin.errors import FieldProblem, InvalidInputError
 
 T = TypeVar("T")
@@ -25,10 +34,15 @@ class JsonCodec(Generic[T]):
     """Reads and writes the values of one type as JSON text, by alias where the type has aliases.
 
     The adapter is built on first use: a job may be defined above the models its annotation names.
+
+    Args:
+        type_: The type.
+        is_read: Whether what is written is read here too. It is not where jobs are not Python.
     """
 
-    def __init__(self, type_: TypeForm[T]) -> None:
+    def __init__(self, type_: TypeForm[T], *, is_read: bool = True) -> None:
         self.type = type_
+        self.is_read = is_read
         self._adapter: TypeAdapter[T] | None = None
 
     @property
@@ -38,8 +52,25 @@ class JsonCodec(Generic[T]):
             self._adapter = TypeAdapter(self.type)
         return self._adapter
 
+    def obstacles(self) -> list[Obstacle]:
+        """What the type alone shows of values that can't come back from JSON."""
+        found = obstacles(self.adapter.core_schema)
+        return found if self.is_read else [one for one in found if one.hides]
+
     def dump(self, value: T) -> str:
-        """Write a value of the type.
+        """Write a value of the type, once it is known to come back as it is.
+
+        Raises:
+            NotJsonError: It holds something JSON has no form for, NaN and the infinities included, or something that
+                would be read back as another value.
+        """
+        text = self.write(value)
+        if self.is_read and not self._always_comes_back:
+            self._check_that_it_comes_back(text, value)
+        return text
+
+    def write(self, value: T) -> str:
+        """Write a value of the type for somebody else, who may read less than it is.
 
         Raises:
             NotJsonError: It holds something JSON has no form for, NaN and the infinities included.
@@ -58,6 +89,23 @@ class JsonCodec(Generic[T]):
         if lost or ((b"NaN" in text or b"Infinity" in text) and not _is_json(text)):
             raise NotJsonError("it holds NaN or an infinity, which JSON has no form for")
 
+    @cached_property
+    def _always_comes_back(self) -> bool:
+        return self.adapter.core_schema["type"] in _ALWAYS_COME_BACK
+
+    @cached_property
+    def _compare(self) -> Comparison:
+        return Comparison(open_fields(self.adapter.core_schema))
+
+    def _check_that_it_comes_back(self, text: str, value: T) -> None:
+        try:
+            # as it will be read: a value that a validator took once is not to be refused because time went by
+            back = self.load_accepted(text)
+        except Exception as error:
+            reason = describe(error) if isinstance(error, ValidationError) else f"{type(error).__name__} was raised"
+            raise NotJsonError(f"it could be written as JSON and not be read again: {reason}") from error
+        self._compare.check(value, back)
+
     def coerce(self, value: object) -> T:
         """A value of the type from one that may only look like it, such as a dict for a model.
 
@@ -67,12 +115,226 @@ class JsonCodec(Generic[T]):
         return self.adapter.validator.validate_python(value, by_alias=True, by_name=True)  # type: ignore[no-any-return]
 
     def load(self, text: str | bytes) -> T:
-        """Read a value of the type.
+        """Read a value of the type that is new: all its validators are asked.
 
         Raises:
             pydantic.ValidationError: The text is not JSON, or doesn't fit the type.
         """
         return self.adapter.validator.validate_json(text, by_alias=True, by_name=True)  # type: ignore[no-any-return]
+
+    def load_accepted(self, text: str | bytes) -> T:
+        """Read a value of the type that was accepted before, as a replay does.
+
+        A run reads its input again whenever it goes on: after a wait, a crash, a retry, a resume, days later and on
+        another machine. A validator that looks at the clock or the disk may refuse it by then, and no resume could
+        ever help. So when the validators refuse, it is read without their objections.
+
+        Raises:
+            pydantic.ValidationError: The text is not JSON, or doesn't fit the type, as after a change of the type.
+        """
+        try:
+            return self.load(text)
+        except Exception as refusal:
+            try:
+                return self._trusting.validate_json(text, by_alias=True, by_name=True)  # type: ignore[no-any-return]
+            except Exception:
+                raise refusal from None
+
+    @cached_property
+    def _trusting(self) -> SchemaValidator:
+        return trusting(self.adapter.core_schema)
+
+    def write_accepted(self, value: object) -> str | None:
+        """Write a value without asking the user's validators, or whether it comes back; None when it doesn't fit."""
+        try:
+            return self.write(self._trusting.validate_python(value, by_alias=True, by_name=True))
+        except Exception:
+            return None
+
+
+_ALWAYS_COME_BACK = frozenset({"none", "bool", "int", "str"})
+"""Kinds of types whose values always come back: most results are of one."""
+
+
+class _LostError(Exception):
+    """Something in a value does not come back. Built from the inside out: `steps` is the way to it, reversed."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.steps: list[object] = []
+
+
+_SIMPLE = frozenset({str, int, bool, NoneType, bytes, Decimal, UUID, date, timedelta, time})
+_JSON_KINDS = frozenset({str, int, float, bool, NoneType, list, dict})
+_SEQUENCES = (list, tuple, deque)
+_SETS = (set, frozenset)
+
+
+class Comparison:
+    """Compares the values of one type with what they come back as from JSON.
+
+    pydantic's own `==` is not enough: to it 1 is true, and a model may have its own `__eq__`. A value that has no
+    declared type, as under `Any`, comes back as its JSON form; that is compared by the value's own type.
+
+    Args:
+        open_fields: Where values have no declared type; see `core_schemas.open_fields`.
+    """
+
+    def __init__(self, open_fields: Mapping[type | None, frozenset[str]]) -> None:
+        self._open_fields = open_fields
+
+    def check(self, value: object, back: object) -> None:
+        """Refuse a value that comes back as another one.
+
+        Raises:
+            NotJsonError: It does; the message says where and as what, without the values.
+        """
+        try:
+            self._check(value, back, None in self._open_fields)
+        except RecursionError:
+            raise NotJsonError("it is nested too deep") from None
+        except _LostError as lost:
+            where = ".".join(str(step) for step in reversed(lost.steps))
+            raise NotJsonError(f"{f'{where}: ' if where else ''}{lost.reason}") from None
+
+    def _check(self, value: object, back: object, is_open: bool) -> None:  # noqa: C901, PLR0912 - one case per kind
+        kind = type(value)
+        if kind is type(back):
+            if kind in _SIMPLE:
+                if value != back:
+                    raise _changed(value)
+            elif kind is float:
+                if value != back and value == value:  # noqa: PLR0124 - NaN, where a model has a form for it
+                    raise _changed(value)
+            elif is_open and value == back:  # at once, as most are
+                pass
+            elif isinstance(value, BaseModel):
+                self._check_model(value, back)
+            elif isinstance(value, dict):
+                self._check_mapping(value, back, is_open)
+            elif isinstance(value, _SEQUENCES):
+                self._check_items(value, back, is_open)
+            elif isinstance(value, datetime):
+                _check_datetime(value, back)
+            elif is_dataclass(value):
+                self._check_fields(value, _state_of(value), _state_of(back))
+            elif value != back and not _is_opaque(value, back):
+                raise _changed(value)
+        elif is_open:
+            self._check_form(value, back)
+        elif isinstance(value, Mapping) and isinstance(back, dict):
+            self._check_mapping(value, back, is_open)
+        elif isinstance(value, datetime) and isinstance(back, datetime):  # a subclass, such as that of freezegun
+            _check_datetime(value, back)
+        elif not (value == back and (isinstance(value, _SETS) or kind is int)):  # an int in place of a float
+            raise _LostError(f"a value of type {kind.__name__} would come back from JSON as {type(back).__name__}")
+
+    def _check_model(self, value: BaseModel, back: Any) -> None:
+        self._check_fields(value, value.__dict__, back.__dict__)
+        if value.__pydantic_extra__:
+            self._check_mapping(value.__pydantic_extra__, back.__pydantic_extra__ or {}, True)
+        elif back.__pydantic_extra__:
+            raise _LostError("what is written of it would come back from JSON as extra fields")
+        hidden, hidden_back = value.__pydantic_private__, back.__pydantic_private__
+        if hidden:
+            for name, one in hidden.items():
+                found = (hidden_back or {}).get(name)
+                if one is not found and one != found and not _is_opaque(one, found):
+                    raise _LostError(f"its private attribute {name} would not come back from JSON")
+
+    def _check_fields(self, value: object, mine: Mapping[str, object], other: Mapping[str, object]) -> None:
+        kind = type(value)
+        opened = self._open_fields.get(kind, frozenset())
+        declared: Mapping[str, Any] = getattr(kind, "__pydantic_fields__", mine)
+        for name in declared:
+            one, found = mine.get(name), other.get(name)
+            try:
+                self._check(one, found, name in opened)
+            except _LostError as lost:
+                if one == found and isinstance(value, BaseModel) and one is declared[name].default:
+                    continue  # pydantic does not validate defaults, so that they may have another type
+                lost.steps.append(name)
+                raise
+
+    def _check_items(self, value: Any, back: Any, is_open: bool) -> None:
+        if len(value) != len(back):
+            raise _changed(value)
+        for index, (one, other) in enumerate(zip(value, back, strict=True)):
+            try:
+                self._check(one, other, is_open)
+            except _LostError as lost:
+                lost.steps.append(index)
+                raise
+
+    def _check_mapping(self, value: Any, back: Any, is_open: bool) -> None:
+        if len(value) != len(back):
+            raise _LostError("two of its keys are the same in JSON")
+        for (key, one), (back_key, other) in zip(value.items(), back.items(), strict=True):
+            try:
+                if key == back_key and type(key) is type(back_key):
+                    self._check(one, other, is_open)
+                elif key in back:  # a TypedDict is read in the order of its fields
+                    self._check(one, back[key], is_open)
+                else:
+                    self._check(key, back_key, is_open)
+                    self._check(one, other, is_open)
+            except _LostError as lost:
+                lost.steps.append(back_key)
+                raise
+
+    def _check_form(self, value: object, back: object) -> None:
+        """Compare a value that has no declared type with its JSON form."""
+        kind = type(value)
+        if isinstance(value, Mapping) and isinstance(back, dict):
+            self._check_mapping(value, back, True)
+        elif isinstance(value, (*_SEQUENCES, *_SETS)) and isinstance(back, (list, tuple)):
+            self._check_items(value, back, True)
+        elif isinstance(back, str) and kind in (int, float, bool, NoneType):
+            pass  # the key of a dict
+        elif type(back) not in _JSON_KINDS or kind in _JSON_KINDS or isinstance(value, (*_SEQUENCES, *_SETS)):
+            raise _LostError(f"a value of type {kind.__name__} would come back from JSON as {type(back).__name__}")
+        elif (codec := _codec_of(kind)) is not None:  # type: ignore[arg-type]  # a class is hashable
+            try:
+                codec.dump(value)
+            except NotJsonError as error:
+                raise _LostError(str(error)) from None
+
+
+@lru_cache(maxsize=200)
+def _codec_of(kind: type) -> JsonCodec[Any] | None:
+    """The codec of a class; None where pydantic knows nothing of it, such as a subclass of str."""
+    codec: JsonCodec[Any] = JsonCodec(kind)
+    try:
+        codec.adapter  # noqa: B018 - building it is the question
+    except PydanticUserError:
+        return None
+    return codec
+
+
+def _state_of(value: Any) -> dict[str, object]:
+    return {field.name: getattr(value, field.name, None) for field in fields(value)}
+
+
+def _changed(value: object) -> _LostError:
+    return _LostError(
+        f"a value of type {type(value).__name__} would come back from JSON as another one: it is hidden or left out "
+        "there, or a serializer or validator changes it each time"
+    )
+
+
+def _check_datetime(value: datetime, back: Any) -> None:
+    # not by ==, to which two times in a night whose hour is repeated are never the same
+    if value.utcoffset() != back.utcoffset() or value.replace(tzinfo=None) != back.replace(tzinfo=None):
+        raise _changed(value)
+
+
+def _is_opaque(value: object, back: object) -> bool:
+    """Whether two values are of a class without `__eq__` and, as far as can be seen, the same."""
+    kind = type(value)
+    if kind is not type(back) or kind.__eq__ is not object.__eq__:
+        return False
+    return bool(object.__getstate__(value) == object.__getstate__(back))
 
 
 def _has_non_finite(value: object) -> bool:
@@ -96,30 +358,6 @@ def _is_json(text: bytes) -> bool:
     except ValueError:
         return False
     return True
-
-
-def one_way_fields(type_: object) -> list[str]:
-    """The fields of models within a type that are written under a name they can't be read by, as `Model.field`."""
-    found: dict[str, None] = {}
-    seen: set[object] = set()
-    waiting = [type_]
-    while waiting:
-        one = waiting.pop()
-        waiting += get_args(one)
-        if not (isinstance(one, type) and issubclass(one, BaseModel)) or one in seen:
-            continue
-        seen.add(one)
-        for name, field in one.model_fields.items():
-            waiting.append(field.annotation)
-            if (field.serialization_alias or name) not in {name, *_aliases_of(field.validation_alias)}:
-                found[f"{one.__name__}.{name}"] = None
-    return list(found)
-
-
-def _aliases_of(alias: str | AliasPath | AliasChoices | None) -> list[object]:
-    if isinstance(alias, AliasChoices):
-        return [one for choice in alias.choices for one in _aliases_of(choice)]
-    return [alias.path[0] if len(alias.path) == 1 else None] if isinstance(alias, AliasPath) else [alias]
 
 
 def check_json(text: str, *, max_bytes: int) -> None:
@@ -170,16 +408,27 @@ def describe(error: ValidationError) -> str:
     )
 
 
-def encode(what: str, codec: JsonCodec[Any], value: object) -> str:
+def encode(what: str, codec: JsonCodec[Any], value: object, *, is_recorded: Callable[[str], bool] | None = None) -> str:
     """Write a value as JSON text.
 
+    Args:
+        what: What is being written, for messages.
+        codec: Of its type.
+        value: The value.
+        is_recorded: Whether a text is what this run has recorded here. Then the value was accepted once, and is not
+            refused on a replay because its validators have changed their mind since.
+
     Raises:
-        InvalidInputError: It doesn't fit the type, or isn't JSON; `what` says what was being written.
+        InvalidInputError: It doesn't fit the type, isn't JSON, or would not come back from it as it is.
     """
     try:
         return codec.dump(codec.coerce(value))
-    except (ValidationError, NotJsonError) as error:
-        raise refused(what, error) from None
+    except Exception as error:
+        if is_recorded is not None and (text := codec.write_accepted(value)) is not None and is_recorded(text):
+            return text
+        if isinstance(error, (ValidationError, NotJsonError)):
+            raise refused(what, error) from None
+        raise
 
 
 def refused(what: str, error: ValidationError | NotJsonError) -> InvalidInputError:

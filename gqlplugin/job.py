@@ -7,6 +7,7 @@ import inspect
 from collections import abc
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
+from functools import partial
 from inspect import isawaitable
 from types import UnionType
 from typing import (
@@ -157,7 +158,8 @@ class WorkflowJob(Generic[I, O]):
         """Run this job from within another, durably: a replay answers with the recorded result.
 
         Raises:
-            InvalidInputError: The input doesn't fit the job's type, or isn't JSON; nothing runs.
+            InvalidInputError: The input doesn't fit the job's type, or would not come back from JSON as it is; nothing
+                runs.
             JobFailedError: The job failed.
             ReplayError: The run has recorded another job, or other arguments, at this place.
             FailedPreconditionError: No job is running here, or it is a plain function, which can't await.
@@ -174,9 +176,17 @@ class WorkflowJob(Generic[I, O]):
         return self._trigger(runtime, input)
 
     async def _trigger(self, runtime: JobRuntime, input: Any) -> Any:
-        arg = encode(f"The input of job {self.name!r}", self.input, input)
+        arg = encode(
+            f"The input of job {self.name!r}", self.input, input, is_recorded=partial(runtime.has_recorded, self.name)
+        )
         result = await runtime.trigger(self, arg)
-        return self.output.load(result)
+        try:
+            return self.output.load_accepted(result)
+        except ValidationError as error:
+            raise JobFailedError(
+                f"The recorded result of job {self.name!r} doesn't fit its type: {describe(error)}.",
+                code="BAD_JOB_RESULT",
+            ) from error
 
     async def execute(self, arg: str, runtime: JobRuntime) -> str:
         """Run the body on a JSON text and return its result as one; for platforms.
@@ -185,7 +195,7 @@ class WorkflowJob(Generic[I, O]):
             JobFailedError: The input or the result doesn't fit its type.
         """
         try:
-            value = self.input.load(arg)
+            value = self.input.load_accepted(arg)
         except ValidationError as error:
             raise JobFailedError(
                 f"The input of job {self.name!r} doesn't fit its type: {describe(error)}.", code="BAD_USER_INPUT"

@@ -17,6 +17,7 @@ from gqlplugin.codec import JsonCodec, encode
 from gqlplugin.errors import DefinitionError, FailedPreconditionError
 from gqlplugin.execution import PendingWait, WaitFilter
 from gqlplugin.platform.base import Platform, current_binding, current_job
+from gqlplugin.platform.record import wait_name
 from gqlplugin.scope import commit_open
 from gqlplugin.source import Source, caller_source
 
@@ -71,8 +72,13 @@ class WaitPoint(Generic[P, R]):
             raise TypeError(f"The time-out of wait point {self.name!r} is {timeout!r}: write timedelta(seconds=30).")
         if timeout is not None and timeout <= timedelta(0):
             raise ValueError(f"The time-out of wait point {self.name!r} must be above 0, not {timeout}.")
-        arg = encode(f"The payload of wait point {self.name!r}", self.payload, payload)
-        return self.result.load(await runtime.wait(self.name, arg, timeout))
+        arg = encode(
+            f"The payload of wait point {self.name!r}",
+            self.payload,
+            payload,
+            is_recorded=partial(runtime.has_recorded, wait_name(self.name)),
+        )
+        return self.result.load_accepted(await runtime.wait(self.name, arg, timeout))
 
     async def resolve(self, run_id: str, result: R | Callable[[P], R | Awaitable[R]]) -> None:
         """Answer a run that waits here; it goes on with the answer. Of several answers at once, one is taken.
@@ -103,7 +109,7 @@ class WaitPoint(Generic[P, R]):
         if callable(result) and not isinstance(result, BaseModel):
             wait = await self._pending(platform, run_id)
             job_id = wait.job_id
-            made = result(self.payload.load(wait.payload))
+            made = result(self.payload.load_accepted(wait.payload))
             result = await made if inspect.isawaitable(made) else made
         text = encode(f"The result of wait point {self.name!r}", self.result, result)
         await platform.resolve(run_id, self.name, text, job_id=job_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
+from functools import partial
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
@@ -28,6 +29,7 @@ from gqlplugin.identity import AnyInvoker, AuthInvoker, User
 from gqlplugin.job import WorkflowJob
 from gqlplugin.platform.base import Binding, Definitions, RunnableWorkflow, current_binding, current_job
 from gqlplugin.platform.ids import uuid7
+from gqlplugin.platform.record import started_name
 from gqlplugin.scope import Scope, commit_open, current_scope
 from gqlplugin.source import Source, caller_source
 from gqlplugin.telemetry import starting
@@ -142,7 +144,8 @@ class Workflow(Generic[I, O]):
             session: Of one of the app's databases: the start is written there, and made when that is committed.
 
         Raises:
-            InvalidInputError: The arguments don't fit, or the machine user is unknown.
+            InvalidInputError: The arguments don't fit, or would not come back from JSON as they are; or the machine
+                user is unknown.
             FailedPreconditionError: A session was given in a job, or a job triggers from another thread.
             UnsupportedError: A session was given with an idempotency key, be it the client's, without an app, or of
                 another database.
@@ -151,7 +154,9 @@ class Workflow(Generic[I, O]):
             PlatformNotBoundError: No platform is bound here.
             PlatformUnavailableError: The platform can't answer; nothing was started.
         """
-        arg = self.encode_args(args)
+        runtime = current_job.get()
+        recorded = None if runtime is None else partial(runtime.has_recorded, started_name(self.name))
+        arg = encode(self._what, self.input, args, is_recorded=recorded)
         if session is not None:
             return _start_with(session, self, arg, auth_invoker, idempotency_key)
         return await _start(self, arg, auth_invoker, idempotency_key)
@@ -236,13 +241,17 @@ class Workflow(Generic[I, O]):
         """
         return await _start_all(self, [self.encode_args(one) for one in args], auth_invoker)
 
+    @property
+    def _what(self) -> str:
+        return f"The argument of workflow {self.name!r}"
+
     def encode_args(self, args: object) -> str:
         """The JSON text of arguments.
 
         Raises:
-            InvalidInputError: They don't fit.
+            InvalidInputError: They don't fit, or would not come back from JSON as they are.
         """
-        return encode(f"The argument of workflow {self.name!r}", self.input, args)
+        return encode(self._what, self.input, args)
 
     def encode_json(self, text: str) -> str:
         """The JSON text of arguments given as one, such as from another language: checked, and in our own form.
@@ -253,7 +262,7 @@ class Workflow(Generic[I, O]):
         try:
             return self.input.dump(self.input.load(text))
         except (ValidationError, NotJsonError) as error:
-            raise refused(f"The argument of workflow {self.name!r}", error) from None
+            raise refused(self._what, error) from None
 
     def check_permission(self, user: User, invoker: AuthInvoker | None) -> None:
         """Refuse a start that `permission` does not allow.
@@ -498,7 +507,7 @@ def create_workflow(
     return Workflow(
         name,
         main_job=main_job,
-        input=None if input is None else JsonCodec(input),
+        input=None if input is None else JsonCodec(input, is_read=False),
         source=source,
         permission=permission,
         retry_policy=retry_policy,

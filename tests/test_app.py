@@ -5,13 +5,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
-from pydantic import AliasChoices, BaseModel, Field
+from pydantic import AliasChoices, BaseModel, Field, FutureDatetime, SecretStr
 
 from gqlplugin.app import App, define_app
 from gqlplugin.auth import AuthInvoker, define_auth
 from gqlplugin.errors import DefinitionError, InvalidInputError
+from gqlplugin.executor import create_executor, function_operation, resolver_executed_trigger
 from gqlplugin.job import WorkflowJob, create_workflow_job
 from gqlplugin.resolver import Operation, Resolver, ResolverContext, create_resolver
+from gqlplugin.wait_point import define_wait_point
 from gqlplugin.workflow import create_workflow
 from tests.sample_shop.jobs.fetch_customer import fetch_customer
 from tests.sample_shop.order_processing import order_processing, process_order
@@ -279,3 +281,42 @@ def test_a_field_that_cannot_be_read_back_is_refused() -> None:
         define_app("shop", jobs=[loses_it])
     assert len(raised.value.problems) == 1
     assert "Lost.order_id, in the input of job 'loses-it'" in raised.value.problems[0]
+
+
+def test_a_type_whose_values_are_lost_is_refused() -> None:
+    """Secrets, excluded fields and what looks at the clock are found in all that is stored, with the line to write."""
+
+    class Login(BaseModel):
+        password: SecretStr
+
+    class Plan(BaseModel):
+        deliver_at: FutureDatetime
+
+    @create_workflow_job(name="loses-it")
+    async def loses_it(plan: Plan) -> SecretStr:
+        raise NotImplementedError
+
+    @create_resolver(name="login", operation="query")
+    async def login(_ctx: ResolverContext[None]) -> Login:
+        raise NotImplementedError
+
+    told = create_executor(
+        name="told-of-it",
+        trigger=resolver_executed_trigger(login),
+        operation=function_operation(lambda args: None),
+    )
+    problems = problems_with(
+        jobs=[loses_it],
+        wait_points=[define_wait_point("approval", payload=list[Login], result=bool)],
+        workflows=[create_workflow(name="elsewhere", input=Login)],
+        resolvers=[login],
+        executors=[told],
+    )
+    assert [problem.partition(" is a ")[0] for problem in problems] == [
+        "Plan.deliver_at, in the input of job 'loses-it',",
+        "the output of job 'loses-it'",
+        "Login.password, in the payload of wait point 'approval',",
+        "Login.password, in the input of workflow 'elsewhere',",
+        "executor 'told-of-it' waits for resolver 'login', whose result is lost: Login.password",
+    ]
+    assert all("use " in problem and places_in(problem) for problem in problems)

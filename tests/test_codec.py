@@ -1,16 +1,29 @@
 """Values as JSON text: what survives the journey, and what is refused before it starts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    SerializeAsAny,
+    ValidationError,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from gqlplugin.codec import JsonCodec, NotJsonError, check_json, encode, same_json
@@ -191,6 +204,262 @@ def test_the_limit_counts_bytes() -> None:
 def test_same_json(left: str, right: str, same: bool) -> None:
     """Order of keys and white space don't matter; everything else does."""
     assert same_json(left, right) is same
+
+
+class Animal(BaseModel):
+    name: str
+
+
+class Dog(Animal):
+    breed: str
+
+
+class Card(BaseModel):
+    number: int
+
+
+class Cash(BaseModel):
+    number: int
+
+
+class Payment(BaseModel):
+    by: Card | Cash
+
+
+class Status(StrEnum):
+    NEW = "new"
+
+
+class Memo(BaseModel):
+    text: str
+    _seen: int = PrivateAttr(0)
+
+
+def memo(seen: int) -> Memo:
+    made = Memo(text="x")
+    made._seen = seen
+    return made
+
+
+class Loose(BaseModel):
+    limit: float = 0
+    status: str = Status.NEW
+    extras: dict[Any, Any] = {}
+
+
+class Stamped(BaseModel):
+    stamp: str
+
+    @field_validator("stamp")
+    @classmethod
+    def prefix(cls, value: str) -> str:
+        return f"s3cret-{value}"
+
+
+class StampedOnce(BaseModel):
+    stamp: str
+
+    @field_validator("stamp")
+    @classmethod
+    def prefix(cls, value: str) -> str:
+        if value.startswith("prefix-"):
+            raise ValueError("it has its prefix")
+        return f"prefix-{value}"
+
+
+class Day(BaseModel):
+    day: int
+
+    @field_serializer("day")
+    def shown(self, value: int) -> str:
+        return f"day {value}"
+
+
+class Rest(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
+class Sparse(BaseModel):
+    page: int = Field(1, exclude_if=lambda page: page == 5)
+
+
+class Zoo(BaseModel):
+    animal: SerializeAsAny[Animal]
+
+
+class Size(Enum):
+    SMALL = (1, 2)
+
+
+@dataclass
+class Base:
+    x: int
+    y: int = field(init=False, default=0)
+
+
+@dataclass
+class Derived(Base):
+    z: int = 2
+
+
+def changed_base() -> Base:
+    made = Base(1)
+    made.y = 5
+    return made
+
+
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+class Revealed(BaseModel):
+    pin: SecretStr
+
+    @field_serializer("pin")
+    def reveal(self, pin: SecretStr) -> str:
+        return pin.get_secret_value()
+
+
+DOG = Dog(name="rex", breed="lab")
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("type_", "value"),
+    [
+        (Animal, DOG),
+        (list[Animal | None], [None, DOG]),
+        (Zoo, Zoo(animal=DOG)),
+        (Base, Derived(1)),
+        (Base, changed_base()),
+        (Payment, Payment(by=Cash(number=1))),
+        (str | datetime, NOW),
+        (datetime | str, "2026-01-02T00:00:00Z"),
+        (Status | str, Status.NEW),
+        (set[int] | list[int], {1}),
+        (dict[int | str, str], {1: "a"}),
+        (Memo, memo(3)),
+        (SecretStr, SecretStr("s3cret")),
+        (Any, {"a": [Account(user="a", balance="b")]}),
+        (Any, [SecretStr("s3cret")]),
+        (Loose, Loose(extras={"pin": SecretStr("s3cret")})),
+        (Any, {3: "a", "3": "b"}),
+        (Any, {(1, 2): 3}),
+        (Any, Size.SMALL),
+        (Size, Size.SMALL),
+        (Stamped, Stamped(stamp="a")),
+        (Day, Day(day=1)),
+        (Rest, Rest.model_validate({"pin": SecretStr("s3cret")})),
+        (Sparse, Sparse(page=5)),
+        (dict[str, Any], nested(201)),
+        (Decimal, Decimal("NaN")),
+        (datetime, datetime(1880, 1, 1, tzinfo=ZoneInfo("Europe/Berlin"))),  # its offset has seconds
+    ],
+)
+def test_what_would_come_back_as_another_value_is_refused(type_: Any, value: object) -> None:
+    """A value that is hidden, left out, cut or mistaken for another type is refused, and is not quoted."""
+    with pytest.raises(NotJsonError) as caught:
+        JsonCodec(type_).dump(value)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_refusal_says_where_and_what() -> None:
+    """The message leads to the value: the path within the whole, and the types."""
+    with pytest.raises(NotJsonError, match=r"^1\.by: a value of type Cash would come back from JSON as Card$"):
+        JsonCodec(list[Payment]).dump([Payment(by=Card(number=1)), Payment(by=Cash(number=1))])
+
+
+@pytest.mark.parametrize(
+    ("type_", "value"),
+    [
+        (Animal | Dog, DOG),
+        (Payment, Payment(by=Card(number=1))),
+        (str | datetime, "2026-01-02T00:00:00Z"),
+        (datetime | str, NOW),
+        (Memo, memo(0)),
+        (Loose, Loose()),
+        (Revealed, Revealed(pin=SecretStr("1"))),
+        (StampedOnce, StampedOnce(stamp="a")),
+        (Sequence[int], (1, 2)),
+        (Iterable[int], iter([1, 2])),
+        (dict[str, Any], nested(150)),
+        (Any, {"at": NOW, "pair": (1, {2}), 3: Decimal("1.5"), "model": DOG, "status": Status.NEW}),
+        (datetime, datetime(2025, 10, 26, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"), fold=1)),
+    ],
+)
+def test_what_comes_back_is_taken(type_: Any, value: object) -> None:
+    """What is read is what was written, as far as the declared type says what that is; untyped values are JSON."""
+    codec: JsonCodec[Any] = JsonCodec(type_)
+    codec.load_accepted(codec.dump(codec.coerce(value)))
+
+
+def test_what_others_read_is_written_as_it_is() -> None:
+    """Where jobs are not Python, and for a request, nothing has to be read back here; only a secret is no value."""
+
+    class Sent(BaseModel):
+        order_id: str = Field(serialization_alias="orderId")
+        pin: SecretStr = SecretStr("1")
+
+    codec = JsonCodec(Sent, is_read=False)
+    assert codec.dump(Sent(order_id="1")) == '{"orderId":"1","pin":"**********"}'
+    assert [one.place for one in codec.obstacles()] == ["Sent.pin"]
+    assert JsonCodec(Any).write(Hidden(note="t")) == "{}"
+
+
+class Hidden(BaseModel):
+    note: str = Field("none", exclude=True)
+
+
+closed = False
+
+
+class Bid(BaseModel):
+    amount: int
+
+    @field_validator("amount")
+    @classmethod
+    def is_open(cls, value: int) -> int:
+        if closed:
+            raise FileNotFoundError("s3cret")
+        return value
+
+
+class Auction(BaseModel):
+    metadata: dict[str, Bid]
+    bids: list[tuple[Bid, int]]
+
+    @model_validator(mode="after")
+    def is_open(self) -> "Auction":
+        if closed:
+            raise ValueError("closed")
+        return self
+
+
+def test_what_was_accepted_is_read_whatever_validators_say_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A validator that refuses today what it took yesterday stops new values and no accepted one; types still count."""
+    codec = JsonCodec(list[Auction])
+    value = [Auction(metadata={"a": Bid(amount=1)}, bids=[(Bid(amount=2), 3)])]
+    text = codec.dump(value)
+    monkeypatch.setattr(f"{__name__}.closed", True)
+    assert codec.load_accepted(text) == value
+    assert codec.dump(value) == text
+    with pytest.raises((ValidationError, FileNotFoundError)):
+        codec.load(text)
+    with pytest.raises((ValidationError, FileNotFoundError)):
+        codec.load_accepted(text.replace("2", '"two"'))
+
+
+def test_a_recorded_value_is_not_refused_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replay writes what the record has, although a validator would refuse it now; anything else is refused."""
+    codec: JsonCodec[Any] = JsonCodec(list[Bid])
+    text = encode("It", codec, [{"amount": 1}])
+    monkeypatch.setattr(f"{__name__}.closed", True)
+    assert encode("It", codec, [{"amount": 1}], is_recorded=lambda recorded: recorded == text) == text
+    with pytest.raises(FileNotFoundError):
+        encode("It", codec, [{"amount": 2}], is_recorded=lambda recorded: recorded == text)
 
 
 class Later(BaseModel):

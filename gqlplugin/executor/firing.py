@@ -36,7 +36,7 @@ class FiringJob:
         """
         executor = self._executor
         try:
-            args = executor.trigger.read(arg)
+            args = executor.trigger.read(arg, accepted=True)
         except ValidationError as error:
             raise JobFailedError(
                 f"The arguments of executor {self.name!r} don't fit: {describe(error)}.",
@@ -47,7 +47,14 @@ class FiringJob:
             JobContext(runtime).log.info("skipped: the condition is not met")
             return _OUTCOME.dump(FiringOutcome(skipped=True))
         outcome = await executor.operation.run(args, runtime)
-        return _OUTCOME.dump(outcome)
+        try:
+            return _OUTCOME.dump(outcome)
+        except NotJsonError as error:
+            raise JobFailedError(
+                f"The outcome of executor {self.name!r} can't be recorded: {error}.",
+                code="BAD_JOB_RESULT",
+                may_retry=False,
+            ) from error
 
     async def _is_met(self, args: Any) -> bool:
         condition = self._executor.condition

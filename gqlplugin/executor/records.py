@@ -80,7 +80,7 @@ class RecordTrigger(Trigger[A]):
         )
 
     @abstractmethod
-    def read(self, text: str) -> A:
+    def read(self, text: str, *, accepted: bool = False) -> A:
         """The arguments in a JSON text, with records that belong to no session."""
 
 
@@ -115,7 +115,8 @@ class _RecordCreatedTrigger(RecordTrigger[RecordCreatedArgs[R]], Generic[R]):
     kind = "record-created"
     event = "created"
 
-    def read(self, text: str) -> RecordCreatedArgs[R]:
+    def read(self, text: str, *, accepted: bool = False) -> RecordCreatedArgs[R]:
+        del accepted
         return RecordCreatedArgs(**self._records(_Created.model_validate_json(text)))
 
 
@@ -123,7 +124,8 @@ class _RecordUpdatedTrigger(RecordTrigger[RecordUpdatedArgs[R]], Generic[R]):
     kind = "record-updated"
     event = "updated"
 
-    def read(self, text: str) -> RecordUpdatedArgs[R]:
+    def read(self, text: str, *, accepted: bool = False) -> RecordUpdatedArgs[R]:
+        del accepted
         return RecordUpdatedArgs(**self._records(_Updated.model_validate_json(text)))
 
 
@@ -131,7 +133,8 @@ class _RecordDeletedTrigger(RecordTrigger[RecordDeletedArgs[R]], Generic[R]):
     kind = "record-deleted"
     event = "deleted"
 
-    def read(self, text: str) -> RecordDeletedArgs[R]:
+    def read(self, text: str, *, accepted: bool = False) -> RecordDeletedArgs[R]:
+        del accepted
         return RecordDeletedArgs(**self._records(_Deleted.model_validate_json(text)))
 
 

@@ -48,8 +48,12 @@ class Trigger(ABC, Generic[A]):
         """What exactly it waits for, for people: a cron expression, the name of a model or a resolver."""
 
     @abstractmethod
-    def read(self, text: str) -> A:
+    def read(self, text: str, *, accepted: bool = False) -> A:
         """The arguments in a JSON text.
+
+        Args:
+            text: The JSON text.
+            accepted: It was read before, when it came: what validators say now does not refuse it any more.
 
         Raises:
             pydantic.ValidationError: The text is not JSON, or doesn't fit.
@@ -78,7 +82,8 @@ class ScheduleTrigger(Trigger[ScheduleArgs]):
     def detail(self) -> str:
         return f"{self.schedule.cron} ({self.schedule.timezone})"
 
-    def read(self, text: str) -> ScheduleArgs:
+    def read(self, text: str, *, accepted: bool = False) -> ScheduleArgs:
+        del accepted
         return self._codec.load(text)
 
 
@@ -140,8 +145,8 @@ class IncomingWebhookTrigger(Trigger[IncomingWebhookArgs[Any]]):
     def detail(self) -> str:
         return "signed requests" if self.signing_secrets else "requests with a secret in the path"
 
-    def read(self, text: str) -> IncomingWebhookArgs[Any]:
-        return self._codec.load(text)
+    def read(self, text: str, *, accepted: bool = False) -> IncomingWebhookArgs[Any]:
+        return self._codec.load_accepted(text) if accepted else self._codec.load(text)
 
     def problems(self, app: Registry) -> Sequence[str]:
         del app
@@ -249,8 +254,8 @@ class ResolverExecutedTrigger(Trigger[ResolverExecutedArgs[O]]):
     def detail(self) -> str:
         return self.resolver.name
 
-    def read(self, text: str) -> ResolverExecutedArgs[O]:
-        return self._codec.load(text)
+    def read(self, text: str, *, accepted: bool = False) -> ResolverExecutedArgs[O]:
+        return self._codec.load_accepted(text) if accepted else self._codec.load(text)
 
     def problems(self, app: Registry) -> Sequence[str]:
         resolver = self.resolver
@@ -258,7 +263,15 @@ class ResolverExecutedTrigger(Trigger[ResolverExecutedArgs[O]]):
             return [f"waits for resolver {resolver.name!r}, which is not in define_app(resolvers=[...])"]
         if resolver.publish_events is False:
             return [f"waits for resolver {resolver.name!r}, which has publish_events=False ({resolver.source})"]
-        return []
+        try:
+            obstacles = self._codec.obstacles()
+        except (PydanticUserError, PydanticUndefinedAnnotation):  # a type of Strawberry's, found when it is published
+            return []
+        return [
+            f"waits for resolver {resolver.name!r}, whose result is lost: {one.place or 'it'} {one.reason}: "
+            f"{one.instead}"
+            for one in obstacles
+        ]
 
 
 def resolver_executed_trigger(resolver: Resolver[Any, O]) -> Trigger[ResolverExecutedArgs[O]]:

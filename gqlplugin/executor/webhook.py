@@ -81,7 +81,7 @@ class WebhookOperation(Operation[C_contra]):
             return None
         body = await evaluated("request_body", self._body, args)
         try:
-            return _JSON.dump(body).encode()
+            return _JSON.write(body).encode()
         except NotJsonError:
             kind = type(body).__name__
         raise JobFailedError(
@@ -210,7 +210,7 @@ def _bad_body(body: object) -> list[str]:
     if callable(body):
         return []
     try:
-        _JSON.dump(body)
+        _JSON.write(body)
     except NotJsonError as error:
         return [f"its request_body is not JSON: {error}"]
     return []

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import strawberry
 from pydantic import BaseModel, RootModel, ValidationError, create_model
 from pydantic_core import to_json
 
@@ -58,15 +59,19 @@ class Answer:
         """The parameters that Strawberry makes the arguments of."""
         return [parameter_of(one) for one in self.arguments]
 
-    def text(self, given: Mapping[str, Any]) -> str:
+    def text(self, given: Mapping[str, Any], info: strawberry.Info) -> str:
         """The answer as JSON text.
+
+        Args:
+            given: The arguments as Strawberry passes them.
+            info: Of the field.
 
         Raises:
             InvalidInputError: It doesn't fit, with one problem per field that is wrong.
         """
         if self._reader is None:
             return "null"
-        value: Any = self._reader.validate(given)
+        value: Any = self._reader.validate(given, info)
         if not self._is_flat:
             value = value.result
         if self._is_json:

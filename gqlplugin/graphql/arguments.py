@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache, partial
 from keyword import iskeyword
 from typing import Annotated, Any
 
 import strawberry
+from graphql import OperationDefinitionNode, Undefined, value_from_ast_untyped
 from pydantic import BaseModel, ValidationError
+from strawberry.types import ExecutionContext
 from strawberry.types.field import StrawberryField
 
 from gqlplugin.errors import FieldProblem, InvalidInputError
 from gqlplugin.graphql.types import Argument, annotation_of
-from gqlplugin.models.fields import ModelField, fields_of, locate, reads_json_models
+from gqlplugin.models.fields import ModelField, fields_of, has_defaults, locate, reads_json_models
+from gqlplugin.models.shapes import ListOf, ModelOf, Nullable, RootOf, Shape
 
 MAX_PROBLEMS = 100
 """Most wrong fields that are told of one by one: a long list of bad items is not to become a longer answer."""
@@ -63,9 +68,14 @@ class InputReader:
         self._arguments = [(_parameter_name(field.name), Argument.of(field)) for field in fields]
         self._fields = cache(partial(fields_of, position="input"))
         self._by_alias = reads_json_models(model)
+        self._has_defaults = has_defaults(model)
 
-    def validate(self, given: Mapping[str, Any]) -> BaseModel:
+    def validate(self, given: Mapping[str, Any], info: strawberry.Info) -> BaseModel:
         """The validated input.
+
+        Args:
+            given: The arguments as Strawberry passes them, with the defaults of the schema.
+            info: Of the field, for what the request holds of them.
 
         Raises:
             InvalidInputError: With one problem per field that is wrong, up to `MAX_PROBLEMS`.
@@ -76,6 +86,8 @@ class InputReader:
                 argument.put(given[name], data)
             elif argument.filled_with_none:
                 data[argument.name] = None
+        if self._has_defaults:
+            self._leave_out(ModelOf(self._model), data, _sent(info))
         try:
             # GraphQL has checked the types, and a strict model would want what JSON can't say, such as a UUID
             return self._model.model_validate(data, strict=False, by_name=True, by_alias=self._by_alias)
@@ -83,6 +95,26 @@ class InputReader:
             problems = self._problems(error)
         # outside of the handler: pydantic's error shows the values
         raise InvalidInputError(problems=problems)
+
+    def _leave_out(self, shape: Shape, value: Any, sent: Any) -> None:
+        """Take the defaults that GraphQL put in out of a value: pydantic has them, and a copy for each call.
+
+        They can't be told from what the client wrote by comparing: a client may write what is the default too, which
+        counts as set and is validated, and to Python 1 and true are equal.
+        """
+        while isinstance(shape, (Nullable, RootOf)):
+            shape = shape.of if isinstance(shape, Nullable) else shape.inner
+        if isinstance(shape, ListOf) and isinstance(value, list):
+            items = sent if isinstance(sent, list) else [sent]  # GraphQL takes an item for a list of one
+            for one, sent_one in zip(value, items, strict=False):
+                self._leave_out(shape.item, one, sent_one)
+        elif isinstance(shape, ModelOf) and isinstance(value, dict) and isinstance(sent, Mapping):
+            for field in self._fields(shape.model):
+                if sent.get(field.graphql_name, Undefined) is not Undefined:
+                    if field.name in value:
+                        self._leave_out(field.shape, value[field.name], sent[field.graphql_name])
+                elif field.has_default:
+                    value.pop(field.name, None)
 
     def _problems(self, error: ValidationError) -> list[FieldProblem]:
         found = error.errors(include_url=False, include_input=False)
@@ -93,6 +125,45 @@ class InputReader:
         if len(found) > MAX_PROBLEMS:
             problems.append(FieldProblem((), f"There are {len(found) - MAX_PROBLEMS} more problems."))
         return problems
+
+
+_request: ContextVar[ExecutionContext | None] = ContextVar("gqlplugin_request", default=None)
+
+
+@contextmanager
+def reading(request: ExecutionContext) -> Iterator[None]:
+    """Let readers of input see the variables of an operation as its client sent them, while it runs."""
+    previous = _request.get()
+    _request.set(request)
+    try:
+        yield
+    finally:
+        _request.set(previous)  # not a reset: a stream may end in another context than it began in
+
+
+def _sent(info: strawberry.Info) -> dict[str, Any]:
+    """What the request holds of the arguments of a field, by their GraphQL names and as the client wrote it."""
+    raw = info._raw_info  # noqa: SLF001 - not public
+    arguments = raw.field_nodes[0].arguments
+    if not arguments:
+        return {}
+    variables = _variables_of(raw.operation)
+    if variables is None:  # without our extension: as GraphQL read them, with the defaults of nested inputs
+        variables = info.variable_values
+    return {one.name.value: value_from_ast_untyped(one.value, variables) for one in arguments}
+
+
+def _variables_of(operation: OperationDefinitionNode) -> dict[str, Any] | None:
+    request = _request.get()
+    document = None if request is None else request.graphql_document
+    if request is None or document is None or not any(one is operation for one in document.definitions):
+        return None
+    defaults = {
+        one.variable.name.value: value_from_ast_untyped(one.default_value)
+        for one in operation.variable_definitions or ()
+        if one.default_value is not None
+    }
+    return {**defaults, **(request.variables or {})}
 
 
 def _message(item: Mapping[str, Any]) -> str:

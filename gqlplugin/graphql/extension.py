@@ -18,7 +18,8 @@ from strawberry.schema.schema import validate_document
 from strawberry.types import ExecutionResult, StreamExecutionResult
 
 from gqlplugin.errors import InvalidInputError
-from gqlplugin.graphql.disclosure import NoIntrospection, find_introspection, hides_schema
+from gqlplugin.graphql.arguments import reading
+from gqlplugin.graphql.disclosure import NoIntrospection, find_introspection, hides_schema, show_defaults
 from gqlplugin.graphql.errors import REFUSED_REQUESTS, as_graphql_error, public_errors
 from gqlplugin.graphql.grants import find_refused, grant_rule
 from gqlplugin.graphql.idempotent import DIRECTIVE, OperationKeys, find_keys, find_misplaced, has_header
@@ -87,7 +88,7 @@ class WorkflowExtension(SchemaExtension):
 
     def on_operation(self) -> Iterator[None]:
         """Bind platform, app and caller while the operation runs; then turn its errors into what the client may see."""
-        with begin_operation(self.execution_context) as self._span:
+        with begin_operation(self.execution_context) as self._span, reading(self.execution_context):
             yield from self._operate()
 
     def _operate(self) -> Iterator[None]:
@@ -141,6 +142,7 @@ class WorkflowExtension(SchemaExtension):
             if document is None or document.node is not node:  # another extension's
                 document = _Document(node)
             schema, rules = context.schema._schema, context.validation_rules  # noqa: SLF001 - not public
+            show_defaults(schema)
             errors = document.errors_for(schema, rules, self.limits, hides_schema=self._hides_schema)
             if document.is_ambiguous and context._provided_operation_name is None:  # noqa: SLF001 - not public
                 errors = [*errors, _which_operation()]

@@ -74,7 +74,7 @@ def _function(
     runs_in_loop = is_async(body)
 
     async def resolve(info: strawberry.Info, **given: Any) -> object:
-        value = None if validate is None else validate(given)
+        value = None if validate is None else validate(given, info)
         binding = find_binding()
         if binding is None:
             definitions, user = None, _ANONYMOUS

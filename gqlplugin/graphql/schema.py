@@ -21,6 +21,7 @@ from strawberry.types.graphql import OperationType
 from gqlplugin.app import App
 from gqlplugin.checks import check_type
 from gqlplugin.errors import DefinitionError
+from gqlplugin.graphql.disclosure import show_defaults
 from gqlplugin.graphql.execute import problems_with
 from gqlplugin.graphql.executors import Executors
 from gqlplugin.graphql.extension import WorkflowExtension
@@ -128,6 +129,7 @@ def create_schema(
             f"{one.__module__}.{one.__qualname__}" for one in (error.first_cls, error.second_cls) if one
         )
         raise DefinitionError(f"{error.message}: {both}.") from error
+    show_defaults(schema._schema)  # noqa: SLF001 - Strawberry has no other way to it
     check_operations(schema, app)
     return schema
 

@@ -53,4 +53,5 @@ def _as_graphql(codec: JsonCodec[Any]) -> tuple[Any, Callable[[str], Any]]:
         convert = output_converter(codec.type)
     except DefinitionError:
         return JSON, from_json
-    return annotation, lambda text: codec.load(text) if convert is None else convert(codec.load(text))
+    read = codec.load_accepted
+    return annotation, read if convert is None else lambda text: convert(read(text))

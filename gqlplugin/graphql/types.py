@@ -19,7 +19,6 @@ from weakref import WeakKeyDictionary, ref
 
 import strawberry
 from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
 from strawberry.annotation import StrawberryAnnotation
 from strawberry.scalars import ID, JSON
 from strawberry.types.arguments import InputContext
@@ -27,7 +26,7 @@ from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.enum import EnumValue, StrawberryEnumDefinition
 from strawberry.types.field import StrawberryField
 
-from gqlplugin.graphql.scalars import SCALAR_MAP, BigIntScalar, DurationScalar
+from gqlplugin.graphql.scalars import SCALAR_MAP, BigIntScalar, DurationScalar, widened
 from gqlplugin.models.annotations import shape_of
 from gqlplugin.models.fields import ModelField, as_json, model_name, nested_fields_of
 from gqlplugin.models.names import check_type_names
@@ -44,7 +43,6 @@ from gqlplugin.models.shapes import (
     Scalar,
     Shape,
     UnionOf,
-    leaf_of,
     show,
 )
 
@@ -120,16 +118,23 @@ def output_converter(annotation: Any, *, place: Place | None = None) -> Converte
     return converter_of(shape_of(annotation, place or Place("output", f"output {show(annotation)}")))
 
 
-def converter_of(shape: Shape) -> Converter | None:
-    """What a validated value of a shape goes through before Strawberry gets it; None for nothing."""
+def converter_of(shape: Shape, *, is_part: bool = False) -> Converter | None:
+    """What a validated value of a shape goes through before Strawberry gets it; None for nothing.
+
+    Args:
+        shape: What GraphQL makes of the value.
+        is_part: Whether it is within an object or a list; see `WideInt`.
+    """
     match shape:
+        case Scalar("Int"):
+            return widened if is_part else None
         case Scalar(as_json=True):
             return as_json(shape)
         case RootOf(inner=inner):
-            convert = converter_of(inner) or _same
+            convert = converter_of(inner, is_part=is_part) or _same
             return lambda root: convert(root.root)
         case Nullable(inner) | ListOf(inner):
-            inside = converter_of(inner)
+            inside = converter_of(inner, is_part=is_part or isinstance(shape, ListOf))
             return None if inside is None else _for_each(inside) if isinstance(shape, ListOf) else _unless_none(inside)
     return None
 
@@ -243,7 +248,7 @@ def _output_field(made: type, one: ModelField) -> StrawberryField:
         description=one.description,
         deprecation_reason=one.deprecation_reason,
     )
-    field.computed, field.convert = one.computed, converter_of(one.shape)
+    field.computed, field.convert = one.computed, converter_of(one.shape, is_part=True)
     return field
 
 
@@ -254,7 +259,6 @@ class Argument:
     name: str
     graphql_name: str
     type: Any
-    default: Any
     filled_with_none: bool
     null_is_absent: bool
 
@@ -265,17 +269,13 @@ class Argument:
             name=one.name,
             graphql_name=one.graphql_name,
             type=StrawberryAnnotation(annotation_of(one.shape, "input")).resolve(),
-            # a value equal to the default is left out: pydantic has the default, and copies it
-            default=PydanticUndefined if isinstance(leaf_of(one.shape), ModelOf) else one.default,
             filled_with_none=one.filled_with_none,
             null_is_absent=one.null_is_absent,
         )
 
     def put(self, value: object, data: dict[str, Any]) -> None:
         """Add a value to what pydantic will validate, unless it means that it was left out."""
-        if not (
-            (value is None and self.null_is_absent) or (self.default is not PydanticUndefined and value == self.default)
-        ):
+        if not (value is None and self.null_is_absent):
             data[self.name] = value
 
 

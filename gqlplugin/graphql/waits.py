@@ -91,8 +91,10 @@ class Waits:
     def _mutation(self, point: WaitPoint[Any, Any]) -> StrawberryField:
         answer = self._answers[point.name]
 
-        async def resolve(_run_id: str, _wait_id: str | None = None, **given: Any) -> WorkflowRun:
-            text = answer.text(given)
+        async def resolve(
+            info: strawberry.Info, _run_id: str, _wait_id: str | None = None, **given: Any
+        ) -> WorkflowRun:
+            text = answer.text(given, info)
             binding = current_binding()
             run = await self._runs.find(_run_id)
             if not await decided(self._policy.may_resolve(binding.user, run, point.name)):
@@ -155,7 +157,8 @@ _WaitID = Annotated[
         description="The `id` of the wait that is meant: if the run waits there once more by now, it is not answered.",
     ),
 ]
-_OWN_PARAMETERS = (  # pydantic has no fields with such names
+_OWN_PARAMETERS = (  # pydantic has no fields with such names, and no argument is named info
+    inspect.Parameter("info", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=strawberry.Info),
     inspect.Parameter("_run_id", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=_RunID),
     inspect.Parameter("_wait_id", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=_WaitID, default=None),
 )

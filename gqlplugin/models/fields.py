@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -171,19 +171,25 @@ def _place(model: type[BaseModel], name: str, position: Position) -> Place:
 
 def reads_json_models(model: type[BaseModel]) -> bool:
     """Whether a model has, at any depth, models in free-form JSON, which clients write by alias."""
+    leaves = (leaf_of(field.shape) for field in _all_input_fields(model))
+    return any(isinstance(leaf, Scalar) and leaf.name == "JSON" and _mentions_model(leaf.annotation) for leaf in leaves)
+
+
+def has_defaults(model: type[BaseModel]) -> bool:
+    """Whether the schema says a default of a model's field, at any depth."""
+    return any(field.has_default for field in _all_input_fields(model))
+
+
+def _all_input_fields(model: type[BaseModel]) -> Iterator[ModelField]:
     seen, waiting = set[type](), [model]
     while waiting:
         one = waiting.pop()
         if one in seen:
             continue
         seen.add(one)
-        leaves = [leaf_of(field.shape) for field in fields_of(one, "input")]
-        if any(
-            isinstance(leaf, Scalar) and leaf.name == "JSON" and _mentions_model(leaf.annotation) for leaf in leaves
-        ):
-            return True
-        waiting += [leaf.model for leaf in leaves if isinstance(leaf, ModelOf)]
-    return False
+        fields = fields_of(one, "input")
+        yield from fields
+        waiting += [leaf.model for leaf in (leaf_of(field.shape) for field in fields) if isinstance(leaf, ModelOf)]
 
 
 def _mentions_model(annotation: Any) -> bool:
@@ -325,8 +331,10 @@ def _shown_scalar(scalar: Scalar, value: Any) -> Any:
 
 
 def _is_flat(value: object) -> bool:
-    """Whether Strawberry can print a JSON value: it can't print lists."""
-    return isinstance(value, (str, bool, int)) or (isinstance(value, dict) and all(map(_is_flat, value.values())))
+    """Whether Strawberry can print a JSON value: not a list, nor an object whose keys are no GraphQL names."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and is_graphql_name(key) and _is_flat(one) for key, one in value.items())
+    return isinstance(value, (str, bool, int))
 
 
 def as_json(scalar: Scalar) -> Callable[[Any], Any]:

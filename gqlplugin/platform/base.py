@@ -335,6 +335,10 @@ class JobRuntime(Protocol):
         """Run another job, or answer from the record."""
         ...
 
+    def has_recorded(self, name: str, arg: str) -> bool:
+        """Whether the record has a trigger of this name and input that is still to be repeated."""
+        ...
+
     async def start_workflow(
         self, name: str, arg: str, *, invoker: AuthInvoker | None, idempotency_key: str | None
     ) -> str:

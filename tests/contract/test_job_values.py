@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import pytest
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, SecretStr, field_serializer
 from pydantic.alias_generators import to_camel
 
+from gqlplugin.errors import InvalidInputError
 from gqlplugin.job import WorkflowJob, create_workflow_job
 from gqlplugin.platform.base import Platform
 from tests.contract.support import executing, failed, jobs_of, output_of, workflow_of
@@ -167,6 +168,25 @@ class Loose(BaseModel):
     value: float
 
 
+class Tight(Loose):
+    note: str
+
+
+class Day(BaseModel):
+    day: int
+
+    @field_serializer("day")
+    def shown(self, value: int) -> str:
+        return f"day {value}"
+
+
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
 def a_wrong_type() -> Any:
     return "not a number"
 
@@ -188,6 +208,10 @@ WRONG: dict[str, tuple[Any, Callable[[], Any]]] = {
     "bytes that are no text": (bytes, lambda: b"\xff"),
     "nothing for a model": (Line, lambda: None),
     "a changed model": (Loose, lambda: Loose.model_construct(value="s3cret")),
+    "a subclass": (Loose, lambda: Tight(value=1, note="s3cret")),
+    "a secret untyped": (Any, lambda: {"pin": SecretStr("s3cret")}),
+    "what its type can't read": (Day, lambda: Day(day=1)),
+    "deep json": (dict[str, Any], lambda: nested(201)),
 }
 
 
@@ -218,6 +242,83 @@ async def test_a_result_that_can_not_be_recorded_fails_the_run(
             assert "s3cret" not in run.error.message
             assert "not a number" not in run.error.message
             assert run.output is None
+
+
+@pytest.mark.needs("errors")
+async def test_a_run_with_a_bad_result_is_resumed_after_a_fix(platform: Platform) -> None:
+    """A result that could not be recorded is no success, so that a resume runs the job again."""
+    made: list[Loose] = []
+
+    @create_workflow_job(name="makes-it")
+    async def makes() -> Loose:
+        made.append(Loose(value=2) if made else Tight(value=1, note="lost"))
+        return made[-1]
+
+    @create_workflow_job(name="main-job")
+    async def main() -> float:
+        return (await makes.trigger()).value
+
+    fixed = workflow_of(main)
+    async with executing(platform, fixed):
+        run_id = await fixed.trigger()
+        run = await failed(platform, run_id)
+        assert run.error is not None
+        assert run.error.code == "BAD_JOB_RESULT"
+        await platform.resume(run_id)
+        assert await output_of(platform, run_id) == 2
+
+
+class Hours:
+    """What a validator looks at."""
+
+    closed = False
+
+
+def while_open(value: int) -> int:
+    if Hours.closed:
+        raise ValueError("closed")
+    return value
+
+
+Bid = Annotated[int, AfterValidator(while_open)]
+
+
+class Offer(BaseModel):
+    bids: list[Bid]
+
+
+async def test_what_was_accepted_stays_accepted(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A validator that refuses by now what it took when a run began fails no replay of that run."""
+    tries: list[int] = []
+
+    @create_workflow_job(name="child-job")
+    async def child(input: Bid) -> Bid:
+        return input
+
+    @create_workflow_job(name="other-job")
+    async def other(input: Bid) -> None: ...
+
+    started = workflow_of(other, "other-workflow")
+
+    @create_workflow_job(name="main-job")
+    async def main(input: Offer) -> int:
+        bid = await child.trigger(input.bids[0])
+        await started.trigger(bid)
+        tries.append(bid)
+        if len(tries) == 1:
+            raise RuntimeError("the first try fails")
+        return bid
+
+    offering = workflow_of(main)
+    async with executing(platform, offering, started):
+        run_id = await offering.trigger(Offer(bids=[7]))
+        await failed(platform, run_id)
+        monkeypatch.setattr(Hours, "closed", True)
+        await platform.resume(run_id)
+        assert await output_of(platform, run_id) == 7
+        with pytest.raises(InvalidInputError):
+            await offering.trigger({"bids": [7]})
+    assert tries == [7, 7]
 
 
 async def test_an_input_that_does_not_fit_starts_no_job(platform: Platform) -> None:

@@ -5,11 +5,14 @@ from typing import Any, Literal
 from uuid import UUID
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+import strawberry
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 from pydantic.alias_generators import to_camel
+from strawberry.tools import create_type
 
 from gqlplugin.errors import DefinitionError, FieldProblem, InvalidInputError
-from gqlplugin.resolver import ResolverContext
+from gqlplugin.graphql.extension import WorkflowExtension
+from gqlplugin.resolver import Resolver, ResolverContext
 from tests.graphql.schemas import answer, returning, schema_of
 
 pytestmark = pytest.mark.anyio
@@ -194,6 +197,80 @@ async def test_left_out_arguments_get_the_models_defaults() -> None:
     for arguments in ("", "(sizes: null, note: null)", '(line: {sku: "none", unitPrice: 1})'):
         assert await answer(schema, f"{{ get{arguments} }}") == {"get": 1}
     assert seen == [Basket(note=None)] * 3
+
+
+class Size(BaseModel):
+    width: int = 1
+    fixed: bool = True
+
+
+class Parcel(BaseModel):
+    size: Size = Size(width=2)
+    sizes: list[Size] = [Size()]
+    active: bool = True
+    level: Literal["low", "high"] = "low"
+    weight: Any = 1
+    tags: list[str] = ["a"]
+    note: str | None = "none"
+    limit: int = Field(-1, ge=0)
+
+
+def extended(*resolvers: Resolver[Any, Any]) -> strawberry.Schema:
+    query = create_type("Query", [resolver.field() for resolver in resolvers])
+    return strawberry.Schema(query, extensions=[lambda: WorkflowExtension()])  # noqa: PLW0108 - a factory
+
+
+@pytest.mark.parametrize(
+    ("literal", "variables"),
+    [
+        ("", {}),
+        ("active: true", {"active": True}),
+        ("weight: true", {"weight": True}),
+        ("weight: 1.0", {"weight": 1.0}),
+        ('level: low, tags: ["a"], note: "none"', {"level": "low", "tags": ["a"], "note": "none"}),
+        ("tags: []", {"tags": []}),
+        ("size: {}", {"size": {}}),
+        ("size: {width: 1}", {"size": {"width": 1}}),
+        ("size: {width: 2, fixed: true}", {"size": {"width": 2, "fixed": True}}),
+        ("sizes: [{fixed: true}, {}]", {"sizes": [{"fixed": True}, {}]}),
+        ("sizes: {width: 1}", {"sizes": {"width": 1}}),
+    ],
+)
+async def test_what_the_client_sent_is_set(literal: str, variables: dict[str, Any]) -> None:
+    """A value that equals the default counts as sent, with its own type; a default that GraphQL filled in does not."""
+
+    def body(ctx: ResolverContext[Parcel]) -> JsonValue:
+        return {"set": ctx.input.model_dump(exclude_unset=True), "weight": type(ctx.input.weight).__name__}
+
+    schema = extended(returning(body, JsonValue, input=Parcel))
+    expected = variables | ({"sizes": [variables["sizes"]]} if isinstance(variables.get("sizes"), dict) else {})
+    weight = type(variables.get("weight", 1)).__name__
+    names = {
+        "size": "SizeInput",
+        "sizes": "[SizeInput!]",
+        "tags": "[String!]",
+        "weight": "JSON",
+        "active": "Boolean",
+        "level": "ParcelLevel",
+        "note": "String",
+    }
+    given = ", ".join(f"${name}: {names[name]}" for name in names)
+    passed = ", ".join(f"{name}: ${name}" for name in names)
+    for query, sent in (
+        (f"{{ get{f'({literal})' if literal else ''} }}", {}),
+        (f"query ({given}) {{ get({passed}) }}", variables),
+    ):
+        assert await answer(schema, query, **sent) == {"get": {"set": expected, "weight": weight}}
+
+
+async def test_a_value_that_equals_the_default_is_validated() -> None:
+    """A default need not be valid, and a client that sends it is told so; that of a variable counts as sent."""
+    schema = extended(returning(lambda ctx: ctx.input.limit, int, input=Parcel))
+    assert await answer(schema, "{ get }") == {"get": -1}
+    assert await answer(schema, "query ($limit: Int!) { get(limit: $limit) }", limit=3) == {"get": 3}
+    for query in ("{ get(limit: -1) }", "query ($limit: Int! = -1) { get(limit: $limit) }"):
+        [error] = (await schema.execute(query)).errors or []
+        assert "greater than or equal to 0" in error.message
 
 
 async def test_optional_field_of_a_nested_input_may_be_left_out() -> None:

@@ -7,6 +7,8 @@ from enum import Enum
 from typing import Any, Literal
 
 import pytest
+import strawberry
+from graphql import get_introspection_query
 from pydantic import (
     BaseModel,
     Field,
@@ -15,9 +17,13 @@ from pydantic import (
     SecretStr,
     computed_field,
 )
+from strawberry.tools import create_type
 from typing_extensions import TypeAliasType
 
+from gqlplugin.app import define_app
+from gqlplugin.graphql.extension import WorkflowExtension
 from gqlplugin.graphql.scalars import BigInt
+from gqlplugin.graphql.schema import create_schema
 from tests.graphql.schemas import answer, echo, model_of, returning, schema_of, sdl
 
 pytestmark = pytest.mark.anyio
@@ -77,6 +83,45 @@ def test_schema_says_defaults_descriptions_and_deprecations() -> None:
     )
     assert '"""\nA line.\n\nOf an order.\n"""\ntype Line {' in schema.as_str()
     assert '"""In all"""\n  total: Int!' in sdl(schema, "Order")
+
+
+class Options(BaseModel):
+    metadata: dict[str, Any] = {"a": {}}
+    quick: bool = True
+
+
+class Search(BaseModel):
+    metadata: dict[str, Any] = {}
+    labels: list[dict[str, int]] = [{"a": 1}]
+    options: Options = Options(metadata={"b": "c"})
+    more: list[Options] = [Options(metadata={}), Options()]
+    headers: dict[str, str] = {"x-id": "1"}
+
+
+SHOWN = {
+    "metadata": "{  }",
+    "labels": "[{ a: 1 }]",
+    "options": '{ metadata: { b: "c" } }',
+    "more": "[{ metadata: {  } }, {  }]",
+    "headers": None,  # no GraphQL literal says it
+}
+
+
+@pytest.mark.parametrize("whose", ["ours", "theirs"])
+async def test_introspection_tells_defaults_of_free_form_json(whose: str) -> None:
+    """Code generators and GraphiQL get the whole schema, with the dicts among its defaults; calls get copies."""
+    search = returning(lambda ctx: ctx.input.model_dump(), JsonValue, input=Search)
+    if whose == "ours":
+        schema: strawberry.Schema = create_schema(define_app("shop", resolvers=[search]))
+    else:
+        query = create_type("Query", [search.field()])
+        schema = strawberry.Schema(query, extensions=[lambda: WorkflowExtension()])  # noqa: PLW0108 - a factory
+    data = await answer(schema, get_introspection_query())
+    types = {one["name"]: one for one in data["__schema"]["types"]}
+    (found,) = (one for one in types["Query"]["fields"] if one["name"] == "get")
+    assert {one["name"]: one["defaultValue"] for one in found["args"]} == SHOWN
+    assert [one["defaultValue"] for one in types["OptionsInput"]["inputFields"]] == ["{ a: {  } }", "true"]
+    assert await answer(schema, "{ get }") == {"get": Search().model_dump()}
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,10 @@ import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from gqlplugin.codec import same_json
 from gqlplugin.errors import (
     DefinitionError,
     FailedPreconditionError,
@@ -221,6 +223,16 @@ class ActiveJob(JobRuntime):
         outcome = await child.run()
         await self.replay.recorder.finish(outcome)
         return outcome, child.failure
+
+    def has_recorded(self, name: str, arg: str) -> bool:
+        # not only at the next place: under `asyncio.gather` others may take that first
+        for number in count(self._triggered):
+            record = self.replay.record.get(f"{self.place}.{number}")
+            if record is None:
+                return False
+            if record.name == name and same_json(record.input, arg):
+                return True
+        return False
 
     async def start_workflow(
         self, name: str, arg: str, *, invoker: AuthInvoker | None, idempotency_key: str | None
