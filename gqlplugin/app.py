@@ -255,12 +255,12 @@ def _bad_types(
     for kind, one, part in parts:
         try:
             codec: JsonCodec[Any] = getattr(one, part)
-            obstacles = codec.obstacles()
             if (get_origin(codec.type) or codec.type) is ResolverContext:
                 raise DefinitionError(
                     "it takes a ResolverContext, which only resolvers get: write (input, ctx: JobContext) "
                     f"({one.source})"
                 )
+            obstacles = codec.obstacles()
         except DefinitionError as error:
             problems.append(f"{kind} {one.name!r}: {error}")
         except (PydanticUserError, PydanticUndefinedAnnotation) as error:

@@ -53,7 +53,7 @@ async def test_a_file_of_version_1_is_upgraded(tmp_path: Path) -> None:
     async with executing(platform := EmbeddedPlatform(old), who):
         assert await output_of(platform, run_id)
     assert SCHEMA_VERSION == 6
-    assert query(old, "PRAGMA user_version") == query(new, "PRAGMA user_version") == [(5,)]
+    assert query(old, "PRAGMA user_version") == query(new, "PRAGMA user_version") == [(6,)]
     assert schema_of(old) == schema_of(new)
     assert {"schedule", "cancel_request", "job_waiting", "recovery", "executing"} <= dict(schema_of(old)).keys()
     assert query(old, "SELECT trace FROM run") == [(None,)]
