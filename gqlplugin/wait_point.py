@@ -9,11 +9,11 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from typing_extensions import TypeForm
 
 from gqlplugin.checks import check_annotation, check_type
-from gqlplugin.codec import JsonCodec, encode
+from gqlplugin.codec import JsonCodec, NotJsonError, encode, refused
 from gqlplugin.errors import DefinitionError, FailedPreconditionError
 from gqlplugin.execution import PendingWait, WaitFilter
 from gqlplugin.platform.base import Platform, current_binding, current_job
@@ -103,6 +103,17 @@ class WaitPoint(Generic[P, R]):
             await answer()
         else:
             await runtime.once(f"resolve:{self.name}", json.dumps(run_id), answer)
+
+    def encode_json(self, text: str) -> str:
+        """The JSON text of an answer given as one, such as from another process: checked, and in our own form.
+
+        Raises:
+            InvalidInputError: It is not JSON, or doesn't fit.
+        """
+        try:
+            return self.result.dump(self.result.load(text))
+        except (ValidationError, NotJsonError) as error:
+            raise refused(f"The result of wait point {self.name!r}", error) from None
 
     async def _answer(self, platform: Platform, run_id: str, result: R | Callable[[P], R | Awaitable[R]]) -> None:
         job_id = None

@@ -69,6 +69,14 @@ class RunnableWorkflow(Protocol):
         ...
 
 
+class AnswerableWaitPoint(Protocol):
+    """A wait point as a platform sees it."""
+
+    def encode_json(self, text: str) -> str:
+        """The JSON text of an answer that is JSON text already, once it fits."""
+        ...
+
+
 class AuthNamespace(Protocol):
     """The machine users of an app as a platform sees them."""
 
@@ -90,7 +98,7 @@ class Definitions(Protocol):
     @property
     def jobs(self) -> Mapping[str, RunnableJob]: ...
     @property
-    def wait_points(self) -> Mapping[str, object]:
+    def wait_points(self) -> Mapping[str, AnswerableWaitPoint]:
         """Where runs may wait, by name."""
         ...
 

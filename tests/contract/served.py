@@ -13,6 +13,7 @@ from gqlplugin.app import define_app
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.base import (
+    AnswerableWaitPoint,
     AuthNamespace,
     Definitions,
     EnvValue,
@@ -55,7 +56,7 @@ class Lenient:
         return self._definitions.jobs
 
     @property
-    def wait_points(self) -> Mapping[str, object]:
+    def wait_points(self) -> Mapping[str, AnswerableWaitPoint]:
         return self._definitions.wait_points
 
     @property

@@ -17,6 +17,7 @@ from gqlplugin.errors import JobFailedError
 from gqlplugin.execution import ExecutionStatus, JobExecution, JobStatus, WorkflowExecution
 from gqlplugin.identity import AuthInvoker
 from gqlplugin.platform.base import (
+    AnswerableWaitPoint,
     AuthNamespace,
     EnvValue,
     JobRuntime,
@@ -113,7 +114,7 @@ class Tree:
 
     name = "tree"
     workflows: Mapping[str, RunnableWorkflow] = {}
-    wait_points: Mapping[str, object] = {}
+    wait_points: Mapping[str, AnswerableWaitPoint] = {}
     env: Mapping[str, EnvValue] = {}
     auth: AuthNamespace | None = None
     firings: Mapping[str, RunnableWorkflow] = {}

@@ -27,7 +27,9 @@ class WaitMethods:
         """Answer a run that waits."""
         run_id = uuid_in(request, "execution_id")
         wait_id = request.wait_id if request.HasField("wait_id") else None
-        answer = self.served.platform.resolve(run_id, request.key, request.result, job_id=wait_id)
+        point = self.served.definitions.wait_points.get(request.key)
+        result = request.result if point is None else point.encode_json(request.result)
+        answer = self.served.platform.resolve(run_id, request.key, result, job_id=wait_id)
         with found(run_id):
             await self.served.writes.finish(answer)
         return pb.ResolveWaitPointResponse(execution_id=run_id)

@@ -216,6 +216,7 @@ async def test_a_wait_is_listed_and_answered(client: Client) -> None:
         ({"waitId": UNKNOWN}, "failed_precondition", "does not wait"),
         ({"result": "{"}, "invalid_argument", "JSON"),
         ({"result": ""}, "invalid_argument", "JSON"),
+        ({"result": '"maybe"'}, "invalid_argument", "wait point 'approval'"),
         ({"executionId": UNKNOWN}, "not_found", f"Execution '{UNKNOWN}' not found."),
         ({"executionId": "x"}, "invalid_argument", "executionId must be a UUID"),
     ):
