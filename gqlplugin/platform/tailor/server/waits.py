@@ -27,10 +27,12 @@ class WaitMethods:
         """Answer a run that waits."""
         run_id = uuid_in(request, "execution_id")
         wait_id = request.wait_id if request.HasField("wait_id") else None
-        point = self.served.definitions.wait_points.get(request.key)
-        result = request.result if point is None else point.encode_json(request.result)
-        answer = self.served.platform.resolve(run_id, request.key, result, job_id=wait_id)
+        result = request.result
         with found(run_id):
+            if (point := self.served.definitions.wait_points.get(request.key)) is not None:
+                await self.served.platform.get_execution(run_id)  # one that is not there has no wrong answer
+                result = point.encode_json(result)
+            answer = self.served.platform.resolve(run_id, request.key, result, job_id=wait_id)
             await self.served.writes.finish(answer)
         return pb.ResolveWaitPointResponse(execution_id=run_id)
 
