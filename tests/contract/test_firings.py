@@ -126,7 +126,7 @@ async def test_json_args_that_do_not_fit_fail_the_firing(platform: Platform) -> 
     async with platform, platform.execute(app_with(executor, MODEL)):
         run = await failed(platform, await fire(platform, executor))
         assert run.error is not None
-        assert (run.error.code, run.error.may_retry) == ("BAD_USER_INPUT", False)
+        assert (run.error.code, run.attempt) == ("BAD_USER_INPUT", 0)
 
 
 async def test_firings_are_listed_under_the_name_of_their_executor(platform: Platform) -> None:

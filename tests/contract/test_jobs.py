@@ -304,6 +304,7 @@ async def test_every_kind_of_function_can_be_a_job(platform: Platform) -> None:
         assert await output_of(platform, run_id) == [2 * n for n in range(len(jobs))]
 
 
+@pytest.mark.needs("errors")
 async def test_an_unregistered_job_fails_the_run_by_name(platform: Platform) -> None:
     """A job that is triggered but unknown to the app fails the run with the code of a wrong definition."""
 

@@ -28,6 +28,7 @@ from tests.contract.support import (
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.needs("callers")
 async def test_a_job_starts_a_workflow_by_name_in_the_form_of_the_platforms_own_function(platform: Platform) -> None:
     """`trigger_workflow` takes a name, JSON text, and the invoker as namespace and name."""
     child = echo_workflow()
