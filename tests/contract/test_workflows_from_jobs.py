@@ -121,10 +121,11 @@ async def test_workflows_nest_ten_deep_and_no_deeper(platform: Platform) -> None
     async with executing(platform, endless):
         await endless.trigger()
 
-        async def last() -> bool:
-            return any(run.status is ExecutionStatus.FAILED for run in await all_runs(platform))
+        async def all_have_ended() -> bool:  # the last one may fail before those above it are known to have ended
+            statuses = [run.status for run in await all_runs(platform)]
+            return ExecutionStatus.FAILED in statuses and all(status.is_final for status in statuses)
 
-        await until(last)
+        await until(all_have_ended)
         runs = await all_runs(platform)
     assert [run.depth for run in runs] == list(range(10, -1, -1))
     assert [run.status.value for run in runs] == ["FAILED"] + ["SUCCESS"] * 10
