@@ -17,7 +17,7 @@ from gqlplugin.app import App, define_app
 from gqlplugin.executor import ScheduleArgs, create_executor, function_operation, schedule_trigger
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.platform.embedded.worker import Worker
-from tests.crash.processes import context
+from tests.crash.processes import MAX_RECOVERIES, context
 from tests.rounds import rounds
 
 JOURNAL = "journal.sqlite"
@@ -122,7 +122,7 @@ class _FastPlatform(EmbeddedPlatform):
 
 
 def _main(directory: str, epoch: float, statements: int | None, ends_at: datetime, connection: Connection) -> None:
-    platform = _FastPlatform(Path(directory) / JOURNAL)
+    platform = _FastPlatform(Path(directory) / JOURNAL, max_recoveries=MAX_RECOVERIES)
     platform.epoch, platform.ends_at = epoch, ends_at
     asyncio.run(_serve(platform, statements, connection))
 

@@ -22,7 +22,7 @@ from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.platform.ids import uuid7
 from gqlplugin.workflow import create_workflow
-from tests.crash.processes import context
+from tests.crash.processes import MAX_RECOVERIES, context
 
 APP = "crash-relay"
 WORKFLOW = "on-change"
@@ -96,7 +96,7 @@ def relay(connection: Connection, url: str, directory: str) -> None:
 
 async def _relay(connection: Connection, url: str, directory: Path) -> None:
     engine = await open_engine(url)
-    platform = EmbeddedPlatform(directory / JOURNAL)
+    platform = EmbeddedPlatform(directory / JOURNAL, max_recoveries=MAX_RECOVERIES)
     async with platform, platform.execute(app):
         connection.send_bytes(READY)
         await Relay(engine, APP, [WORKFLOW], platform).run()

@@ -15,7 +15,7 @@ from gqlplugin.errors import FailedPreconditionError
 from gqlplugin.execution import WaitFilter
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.workflow import trigger_workflow
-from tests.crash.processes import context
+from tests.crash.processes import MAX_RECOVERIES, context
 from tests.crash.shop import Step, define_shop
 
 JOURNAL = "journal.sqlite"
@@ -116,7 +116,7 @@ async def _serve(directory: Path, connection: Connection) -> None:
         task.add_done_callback(tasks.discard)
 
     app = define_shop(directory)
-    platform = EmbeddedPlatform(directory / JOURNAL)
+    platform = EmbeddedPlatform(directory / JOURNAL, max_recoveries=MAX_RECOVERIES)
     async with platform, platform.execute(app):
         loop = asyncio.get_running_loop()
         loop.add_reader(connection.fileno(), receive)
