@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,6 +12,10 @@ from functools import partial
 from typing import Any, TypeVar
 
 R = TypeVar("R")
+
+_RETRY_SECONDS = 1.0
+
+_logger = logging.getLogger("gqlplugin.platform")
 
 
 class DaemonThreads:
@@ -27,6 +32,8 @@ class DaemonThreads:
     async def start(self, call: Callable[[], R]) -> asyncio.Future[R]:
         """Start a call in a thread with the context of this task; waits until there may be one more.
 
+        It also waits while the system has no thread to give: the call did not run, so that is not its failure.
+
         Returns:
             The result of the call; it is done when the thread has done its work.
         """
@@ -34,13 +41,13 @@ class DaemonThreads:
         loop = asyncio.get_running_loop()
         result: asyncio.Future[R] = loop.create_future()
         work = partial(copy_context().run, _work, call, partial(_tell, loop, result))
-        thread = threading.Thread(target=work, name="gqlplugin-job", daemon=True)
-        result.add_done_callback(lambda _: self._ended(thread))
-        self._threads.add(thread)
         try:
-            thread.start()
-        except BaseException as error:
-            settle(result, None, error)
+            thread = await _started(work)
+        except BaseException:
+            self._free.release()
+            raise
+        self._threads.add(thread)
+        result.add_done_callback(lambda _: self._ended(thread))
         return result
 
     def at_work(self) -> list[threading.Thread]:
@@ -50,6 +57,19 @@ class DaemonThreads:
     def _ended(self, thread: threading.Thread) -> None:
         self._threads.discard(thread)
         self._free.release()
+
+
+async def _started(work: Callable[[], None]) -> threading.Thread:
+    """A thread that works, as soon as the system has one."""
+    while True:
+        thread = threading.Thread(target=work, name="gqlplugin-job", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            _logger.warning("A plain job waits for a thread (%s); the next try is in %g s", error, _RETRY_SECONDS)
+            await asyncio.sleep(_RETRY_SECONDS)
+        else:
+            return thread
 
 
 def _work(call: Callable[[], R], tell: Callable[[R | None, BaseException | None], None]) -> None:

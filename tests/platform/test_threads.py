@@ -35,15 +35,24 @@ async def test_a_thread_that_nobody_waits_for_counts_until_it_has_ended() -> Non
     assert threads.at_work() == []
 
 
-async def test_a_thread_that_can_not_start_leaves_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error is the call's, and the next call has the place."""
-    threads = DaemonThreads(1)
-    with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", _out_of_threads)
-        with pytest.raises(RuntimeError, match="new thread"):
-            await (await threads.start(lambda: 1))
-    assert await (await threads.start(lambda: 2)) == 2
+async def test_a_call_waits_for_a_thread_that_the_system_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It runs when there is one; a call that is given up meanwhile leaves its place."""
+    monkeypatch.setattr("gqlplugin.platform.threads._RETRY_SECONDS", 0.01)
+    threads, start, tries = DaemonThreads(1), threading.Thread.start, 0
 
+    def start_later(thread: threading.Thread) -> None:
+        nonlocal tries
+        tries += 1
+        if tries < 4:
+            raise RuntimeError("can't start new thread")
+        start(thread)
 
-def _out_of_threads(_: threading.Thread) -> None:
-    raise RuntimeError("can't start new thread")
+    monkeypatch.setattr(threading.Thread, "start", start_later)
+    given_up = asyncio.create_task(threads.start(lambda: 1))
+    async with asyncio.timeout(60):
+        while not tries:  # noqa: ASYNC110 - a thread has no event for it
+            await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.wait([given_up])
+        assert await (await threads.start(lambda: 2)) == 2
+    assert tries == 4
