@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-from collections.abc import Awaitable, Collection, Coroutine
+import logging
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
 CLEANUP_SECONDS = 5.0
 """How long a task that was cancelled may clean up."""
+
+RESTART_SECONDS = 1.0
+"""How long a task that failed pauses before it starts again."""
 
 
 @overload
@@ -31,6 +35,23 @@ async def result_of(task: asyncio.Future[T]) -> T:
     """
     await asyncio.wait([task])
     return task.result()
+
+
+async def keep_running(work: Callable[[], Coroutine[Any, Any, None]], what: str, logger: logging.Logger) -> None:
+    """Run something that is to go on until it is cancelled; after an error it is logged and starts again.
+
+    Args:
+        work: Makes the coroutine, for each start.
+        what: Names it in the log, as in "Expired runs".
+        logger: Where errors are logged.
+    """
+    while True:
+        try:
+            await work()
+            return
+        except Exception:
+            logger.exception("%s: failed, and starts again in %g s", what, RESTART_SECONDS)
+        await asyncio.sleep(RESTART_SECONDS)
 
 
 async def stop(tasks: Collection[asyncio.Task[Any]]) -> None:

@@ -1,11 +1,12 @@
 """Tasks that go on when those who wait for them are cancelled."""
 
 import asyncio
+import logging
 
 import pytest
 
 from gqlplugin import tasks
-from gqlplugin.tasks import begin, result_of, stop
+from gqlplugin.tasks import begin, keep_running, result_of, stop
 from tests.abandoned import Failing, nothing_reported
 
 pytestmark = pytest.mark.anyio
@@ -110,3 +111,27 @@ async def test_a_task_that_does_not_stop_is_abandoned(monkeypatch: pytest.Monkey
     assert asyncio.all_tasks() == before
     release.set()
     await asyncio.wait([stopped, other])
+
+
+async def test_what_is_to_keep_running_starts_again_after_an_error(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each error is logged; cancelling ends it."""
+    monkeypatch.setattr(tasks, "RESTART_SECONDS", 0.01)
+    starts, runs = 0, asyncio.Event()
+
+    async def work() -> None:
+        nonlocal starts
+        starts += 1
+        if starts < 3:
+            raise ValueError(starts)
+        runs.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(keep_running(work, "Working", logging.getLogger("gqlplugin")))
+    async with asyncio.timeout(60):
+        await runs.wait()
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert [record.getMessage() for record in caplog.records] == ["Working: failed, and starts again in 0.01 s"] * 2

@@ -92,6 +92,8 @@ class RotatingKeys:
         except (OSError, httpx.HTTPError, KeySetError) as error:  # TimeoutError is an OSError
             reason = error if isinstance(error, KeySetError) else type(error).__name__
             _logger.warning("The key set could not be read: %s.", reason)
+        except Exception:  # such as that there is no thread to read a file in
+            _logger.exception("The key set could not be read")
         else:
             self._read_at = self._clock()
 

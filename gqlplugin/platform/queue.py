@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 
 from gqlplugin.errors import GqlpluginError
+from gqlplugin.tasks import keep_running
 from gqlplugin.telemetry import observe_queue
 
 _logger = logging.getLogger("gqlplugin.platform")
@@ -45,7 +46,7 @@ class QueueDepth:
 
     def _begin(self) -> None:
         if self._task is None:
-            self._task = self._loop.create_task(self._keep())
+            self._task = self._loop.create_task(keep_running(self._keep, "Counting the queue", _logger))
 
     async def _keep(self) -> None:
         while True:

@@ -39,7 +39,10 @@ class Watchdog:
         self._loop_thread = threading.get_ident()
         self._stopped = threading.Event()
         self._reported: dict[tuple[str, str, int], float] = {}
-        threading.Thread(target=self._watch, name="gqlplugin-watchdog", daemon=True).start()
+        try:
+            threading.Thread(target=self._watch, name="gqlplugin-watchdog", daemon=True).start()
+        except RuntimeError as error:
+            _logger.warning("Jobs that block the event loop are not reported, as there is no thread for it: %s", error)
 
     def stop(self) -> None:
         """Watch no longer."""
@@ -58,7 +61,10 @@ class Watchdog:
                 continue
             frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - documented as it is
             if frame is not None and not answered.is_set():
-                self._report(frame, asked)
+                try:
+                    self._report(frame, asked)
+                except Exception:
+                    _logger.exception("A job that blocks the event loop could not be reported")
             while not answered.wait(_PAUSE_SECONDS):
                 if self._stopped.is_set():
                     return

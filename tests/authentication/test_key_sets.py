@@ -169,6 +169,28 @@ async def test_a_file_is_read_again(tmp_path: Path, clock: Clock) -> None:
     assert await ids(keys, "second") == ["second"]
 
 
+async def test_old_keys_go_on_while_there_is_no_thread_for_the_file(clock: Clock) -> None:
+    """Whatever keeps it from being read, tokens are checked by the keys that are known, and it is read again later."""
+    error: Exception | None = None
+
+    async def read() -> bytes:
+        if error is not None:
+            raise error
+        return json.dumps({"keys": [jwk(RSA_KEY, "first")]}).encode()
+
+    keys = RotatingKeys(read, ["RS256"], lifetime=10 * MINUTE, grace=HOUR, clock=clock)
+    assert await ids(keys, "first") == ["first"]
+    error = RuntimeError("can't start new thread")
+    clock.pass_by(11 * MINUTE)
+    assert await ids(keys, "first") == ["first"]
+    clock.pass_by(HOUR)
+    with pytest.raises(AuthenticationUnavailableError):
+        await keys.find("first", "RS256")
+    error = None
+    clock.pass_by(MINUTE)
+    assert await ids(keys, "first") == ["first"]
+
+
 async def test_rotation_under_load(provider: Provider) -> None:
     """100 requests at once cost one fetch; after that, 100 with keys that nobody knows cost none."""
     authenticate = JWTAuthenticator(issuer=ISSUER, audience=AUDIENCE, jwks_url=provider.url)

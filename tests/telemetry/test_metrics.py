@@ -205,12 +205,15 @@ async def test_a_run_that_has_begun_is_not_counted(tmp_path: Path) -> None:
         assert queue.count_queued(connection, active=[], now=now) == {"counting-runs": 3}
 
 
-@pytest.mark.parametrize("error", [PlatformUnavailableError(), FailedPreconditionError("It is not set up.")])
+@pytest.mark.parametrize(
+    "error", [PlatformUnavailableError(), FailedPreconditionError("It is not set up."), RuntimeError()]
+)
 async def test_a_queue_that_could_not_be_counted_is_counted_again(
-    metrics: Metrics, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: GqlpluginError
+    metrics: Metrics, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     """Whatever the platform fails with, it is logged, and the next count is told."""
     monkeypatch.setattr("gqlplugin.platform.queue._REFRESH_SECONDS", 0.01)
+    monkeypatch.setattr("gqlplugin.tasks.RESTART_SECONDS", 0.01)
     failures = [error]
 
     async def count() -> Mapping[str, int]:
@@ -224,7 +227,7 @@ async def test_a_queue_that_could_not_be_counted_is_counted_again(
     depth = QueueDepth(count, ["orders"])
     await until(is_told)
     depth.stop()
-    assert f"could not be counted ({error.code})" in caplog.text
+    assert (f"could not be counted ({error.code})" if isinstance(error, GqlpluginError) else "failed") in caplog.text
 
 
 async def test_platforms_tell_how_many_wait(metrics: Metrics) -> None:

@@ -106,7 +106,7 @@ class ProfileToken:
         self._login = login
         try:
             await asyncio.to_thread(write_login, self._path, self._user, login)
-        except (OSError, PlatformCredentialsError) as error:
+        except (OSError, RuntimeError, PlatformCredentialsError) as error:  # RuntimeError: there is no thread for it
             _logger.warning("The refreshed token can't be written back to %s: %s", self._path, type(error).__name__)
 
 
