@@ -57,7 +57,7 @@ def find_due(
     crashed_up_to: int = 0,
     now: datetime,
 ) -> Due:
-    """The runs to pick up, oldest first.
+    """The runs to pick up, in the order that they were committed in: IDs have the time in them, which may be wrong.
 
     Args:
         connection: A connection that reads.
@@ -76,12 +76,11 @@ def find_due(
                 break
             ids.append(run_id)
     jobs = find_jobs(connection, ids)
-    runs = [run for run in (find_run(connection, run_id) for run_id in sorted(set(ids))) if run is not None]
-    crashed = _started_up_to(connection, ids, crashed_up_to)
+    runs = [(seq, find_run(connection, run_id)) for seq, run_id in _in_order(connection, ids)]
     due = [
-        DueRun(run, {job.place: job for job in jobs[run.id]}, run.id in crashed)
-        for run in runs
-        if not run.status.is_final
+        DueRun(run, {job.place: job for job in jobs[run.id]}, seq <= crashed_up_to)
+        for seq, run in runs
+        if run is not None and not run.status.is_final
     ]
     return Due(due, frozenset(behind), _next_due(connection, room, now), _clock_was_ahead(connection, now))
 
@@ -98,13 +97,11 @@ def _due_of(connection: sqlite3.Connection, name: str, skip: Collection[str], no
     return [run_id for _, run_id in sorted(at_once + waited) if run_id not in skip]
 
 
-def _started_up_to(connection: sqlite3.Connection, ids: Collection[str], seq: int) -> Collection[str]:
-    if not seq or not ids:
-        return ()
-    rows = connection.execute(
-        "SELECT id FROM run WHERE id IN (SELECT value FROM json_each(?)) AND seq <= ?", (json.dumps(list(ids)), seq)
-    )
-    return {row[0] for row in rows}
+def _in_order(connection: sqlite3.Connection, ids: Collection[str]) -> list[tuple[int, str]]:
+    if not ids:
+        return []
+    query = "SELECT seq, id FROM run WHERE id IN (SELECT value FROM json_each(?)) ORDER BY seq"
+    return connection.execute(query, (json.dumps(list(ids)),)).fetchall()
 
 
 def _next_due(connection: sqlite3.Connection, names: Collection[str], now: datetime) -> datetime | None:
