@@ -7,6 +7,7 @@ one query tells which of those that are watched look different.
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from gqlplugin.errors import PlatformUnavailableError
 from gqlplugin.execution import WorkflowExecution
 from gqlplugin.platform.embedded.database import unavailable
 from gqlplugin.tasks import begin, result_of
+
+_logger = logging.getLogger("gqlplugin.embedded")
 
 _RUNS_PER_QUERY = 500
 _PAUSE_SECONDS = 0.02
@@ -92,8 +95,10 @@ class Changes:
         run_ids = list(self._watched)
         try:
             marks = await self._read_marks(run_ids)
-        except PlatformUnavailableError:
-            marks = {}  # whoever watches meets the same, and is told
+        except Exception as error:
+            if not isinstance(error, PlatformUnavailableError):  # which was logged where it was raised
+                _logger.exception("Runs that are watched could not be compared")
+            marks = {}  # all of them are read again; who watches gets the error if that fails too
         for run_id in run_ids:
             watched, mark = self._watched.get(run_id), marks.get(run_id)
             if watched is not None and (mark is None or mark != watched.mark):

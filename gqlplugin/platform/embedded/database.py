@@ -70,7 +70,11 @@ def _unusable(path: str, error: sqlite3.Error) -> FailedPreconditionError:
 def open_reader(path: str) -> sqlite3.Connection:
     """A connection that only reads."""
     connection = _connect(path)
-    connection.execute("PRAGMA query_only = ON")
+    try:
+        connection.execute("PRAGMA query_only = ON")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

@@ -64,28 +64,40 @@ class WriterReader:
 
 
 class PooledReader:
-    """A reader with a few threads, each with its own connection."""
+    """A reader with a few threads, each with its own connection, which is opened again after an error."""
 
     def __init__(self, path: str) -> None:
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._path = path
-        self._pool = ThreadPoolExecutor(_THREADS, "gqlplugin-reader", self._connect)
-
-    def _connect(self) -> None:
-        self._local.connection = open_reader(self._path)
-        self._connections.append(self._local.connection)
+        self._pool = ThreadPoolExecutor(_THREADS, "gqlplugin-reader")
 
     async def read(self, function: Callable[[sqlite3.Connection], R]) -> R:
         """The function's result, off the event loop."""
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, self._run, function)
+            answer = asyncio.get_running_loop().run_in_executor(self._pool, self._run, function)
+        except RuntimeError as error:  # the system has no thread to give, or the reader is closed
+            _logger.exception("A read could not begin")
+            raise unavailable() from error
+        try:
+            return await answer
         except sqlite3.Error as error:
             _logger.exception("A read failed")
             raise unavailable() from error
 
     def _run(self, function: Callable[[sqlite3.Connection], R]) -> R:
-        return function(self._local.connection)
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        # opened here and not by the pool, which refuses all work for ever once that has failed
+        if connection is None:
+            connection = self._local.connection = open_reader(self._path)
+            self._connections.append(connection)
+        try:
+            return function(connection)
+        except sqlite3.Error:
+            self._local.connection = None
+            self._connections.remove(connection)
+            connection.close()
+            raise
 
     def close(self) -> None:
         """End the threads and close the connections."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from gqlplugin.errors import FailedPreconditionError, PlatformUnavailableError
@@ -18,10 +19,12 @@ from gqlplugin.platform.embedded.journal import Journal
 from gqlplugin.platform.embedded.retention import ExpiryClock, find_newest, keep_tidy
 from gqlplugin.platform.embedded.runner import Runner
 from gqlplugin.platform.embedded.scheduler import Scheduler
+from gqlplugin.tasks import keep_running
 
 _logger = logging.getLogger("gqlplugin.embedded")
 
 _REPORT_SECONDS = 1.0
+_AGAIN_SECONDS = 1.0
 
 
 class Worker:
@@ -48,6 +51,8 @@ class Worker:
         self._beginning = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
+        self._cancels = asyncio.Event()
+        self._lock_failed = False
 
     async def start(self) -> None:
         """Begin, or stand by until the process that executes the file ends."""
@@ -74,8 +79,7 @@ class Worker:
 
     def heed_cancels(self) -> None:
         """Some runs are to be canceled."""
-        if self._running:
-            self._spawn(self._heed_cancels())
+        self._cancels.set()
 
     async def stop(self, grace: timedelta) -> None:
         """Give running jobs a time, then let another process take over."""
@@ -113,21 +117,28 @@ class Worker:
         await self._runner.start()
         self._running = True
         self._journal.on_foreign_commit = self._notice
-        await self._heed_cancels()  # those that came while it began
-        self._spawn(self._report_unknown())
-        self._spawn(keep_tidy(self._journal.writer, self._retention, clock))
+        self.heed_cancels()  # those that came while it began
+        self._keep_running("Canceling", self._heed_cancels)
+        self._keep_running("Looking for unknown workflows", self._report_unknown)
+        self._keep_running(
+            "Deleting what has expired", partial(keep_tidy, self._journal.writer, self._retention, clock)
+        )
         if self.definitions.schedules:
-            self._spawn(self.scheduler.run())
+            self._keep_running("Firing schedules", self.scheduler.run)
 
     def _notice(self) -> None:
         self.wake()
         self.heed_cancels()
 
     async def _heed_cancels(self) -> None:
-        try:
-            await self._runner.heed_cancels()
-        except PlatformUnavailableError:
-            _logger.warning("Cancellations could not be read from %s; they are at the next change", self._journal.path)
+        while True:
+            await self._cancels.wait()
+            self._cancels.clear()
+            try:
+                await self._runner.heed_cancels()
+            except BaseException:
+                self._cancels.set()  # they are still to be canceled
+                raise
 
     async def _report_unknown(self) -> None:
         """Look for runs of unknown workflows whenever some may have come, at most once a second."""
@@ -139,19 +150,33 @@ class Worker:
             await asyncio.sleep(_REPORT_SECONDS)
 
     def _stand_by(self) -> None:
-        if not self._beginning and self._acquire():
+        if self._beginning:
+            return
+        try:
+            is_ours = self._acquire()
+        except FailedPreconditionError as error:
+            if not self._lock_failed:
+                _logger.error("This process can't take over for now: %s", error)
+            self._lock_failed = True
+            return
+        self._lock_failed = False
+        if is_ours:
             self._beginning = True
             self._spawn(self._take_over())
 
     async def _take_over(self) -> None:
         try:
             await self._begin()
-        except PlatformUnavailableError:
-            _logger.warning("This process could not begin to execute %s; it tries again", self._journal.path)
+        except Exception:
+            _logger.exception("This process could not begin to execute %s; it tries again", self._journal.path)
+            await asyncio.sleep(_AGAIN_SECONDS)
             self._beginning = False
         else:
             _logger.info("This process now executes %s", self._journal.path)
             self._journal.on_poll = None
+
+    def _keep_running(self, what: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._spawn(keep_running(work, what, _logger))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

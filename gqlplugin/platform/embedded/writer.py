@@ -166,9 +166,6 @@ class Writer:
 
     def _done(self, batch: Batch, results: Sequence[Any], error: Exception | None, version: int | None) -> None:
         self._busy = False
-        if batch.polls and version != self._version:
-            self._version = version
-            self._on_foreign_commit()
         for waiter in batch.waiters:
             settle(waiter, None, error)
         for (_, future), result in zip(batch.calls, results, strict=True):
@@ -176,8 +173,11 @@ class Writer:
             settle(future, result, failure)
         if error is None:
             for then in batch.thens:
-                then(results)
-            self._on_commit(batch)
+                _notify(then, results)
+            _notify(self._on_commit, batch)
+        if batch.polls and version != self._version:
+            self._version = version
+            _notify(self._on_foreign_commit)
         if not self._batch.is_empty():
             self.flush()
 
@@ -188,7 +188,7 @@ class Writer:
             try:
                 if batch.writes():
                     results = _write(self._connection, batch)
-            except Exception as failure:
+            except BaseException as failure:  # whatever it is: without this thread nothing is ever written again
                 _logger.exception("A transaction of %d runs and %d jobs failed", len(batch.runs), len(batch.jobs))
                 error = unavailable().with_traceback(None)
                 error.__cause__ = failure
@@ -203,9 +203,17 @@ class Writer:
         """A number that changes with the commits of other connections, and not with those of this one."""
         try:
             return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
-        except sqlite3.Error:
+        except Exception:
             _logger.exception("The journal can't be polled")
             return None
+
+
+def _notify(listener: Callable[..., None], *args: Any) -> None:
+    """Call a listener; when it fails, the others are still called."""
+    try:
+        listener(*args)
+    except Exception:
+        _logger.exception("What follows a transaction failed")
 
 
 def _tell(then: Callable[[Any], None], result: Any) -> None:
