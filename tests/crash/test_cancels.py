@@ -15,9 +15,9 @@ from gqlplugin.errors import FailedPreconditionError
 from gqlplugin.execution import ExecutionFilter, ExecutionStatus, WorkflowExecution
 from gqlplugin.identity import User
 from gqlplugin.platform.embedded import EmbeddedPlatform
+from tests.crash.records import executed_in
 from tests.crash.server import JOURNAL, KILLED, Server
 from tests.crash.shop import STEPS_OF_LASTING
-from tests.crash.test_crash import executed_in
 from tests.rounds import rounds
 
 pytestmark = [pytest.mark.anyio, pytest.mark.rounds]

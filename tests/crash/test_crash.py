@@ -1,26 +1,32 @@
 """SIGKILL at random points: nothing that was acknowledged is lost, nothing is doubled, nothing recorded runs again.
 
-What this can't show is a power cut, in which the disk forgets what the kernel had not written: that is what
-`synchronous=FULL` is for.
+A power cut, in which the disk forgets what the kernel had not written, is in `test_power_cut.py`.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import random
-import shutil
 import sqlite3
 import time
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from tests.crash.server import JOURNAL, KILLED, WITNESS, Server
+from tests.crash.records import (
+    Executed,
+    check_integrity,
+    copy_of,
+    executed_in,
+    opened,
+    recorded_in,
+    redone_too_late,
+)
+from tests.crash.server import JOURNAL, KILLED, Server
 from tests.rounds import rounds
 
 pytestmark = pytest.mark.rounds
@@ -30,9 +36,6 @@ STARTS = rounds(220, few=75)
 WORKFLOWS = ("leaf", "nested", "spawning", "flaky", "asking")
 LONGEST_LIFE_SECONDS = 0.4
 LONGEST_END_SECONDS = 120.0
-
-Executed = tuple[str, str, str]
-"""A job that ran, or was recorded: run ID, job, step."""
 
 
 @dataclass
@@ -149,14 +152,9 @@ class Harness:
 
     def _examine_copy(self) -> None:
         """Look at a copy of the journal, so that the next process recovers the file by itself."""
-        copy = self.directory / "copy.sqlite"
-        for suffix in ("", "-wal"):
-            if (original := self.directory / f"{JOURNAL}{suffix}").exists():
-                shutil.copy(original, f"{copy}{suffix}")
-        if copy.exists():
-            self._examine(copy)
-        for suffix in ("", "-wal", "-shm"):
-            Path(f"{copy}{suffix}").unlink(missing_ok=True)
+        with copy_of(self.directory / JOURNAL) as copy:
+            if copy is not None:
+                self._examine(copy)
 
     def _examine(self, journal: Path) -> None:
         """Note what a journal holds.
@@ -164,32 +162,15 @@ class Harness:
         While another process has the file open, only the file itself tells what is committed: a copy would be
         recovered, and might find a transaction that was written and not yet committed when its writer died.
         """
-        with closing(sqlite3.connect(journal)) as connection:
-            if connection.execute("PRAGMA user_version").fetchone()[0]:
+        with opened(journal) as connection:
+            if connection is not None:
                 unfinished = connection.execute("SELECT count(*) FROM run WHERE finished_at IS NULL").fetchone()[0]
-                self.deaths.append(Death(set(_recorded(connection)), unfinished, len(executed_in(self.directory))))
-                _check_integrity(connection)
+                self.deaths.append(Death(set(recorded_in(connection)), unfinished, len(executed_in(self.directory))))
+                check_integrity(connection)
 
     def _unfinished(self) -> int:
         with closing(sqlite3.connect(f"file:{self.directory / JOURNAL}?mode=ro", uri=True)) as connection:
             return int(connection.execute("SELECT count(*) FROM run WHERE finished_at IS NULL").fetchone()[0])
-
-
-def _recorded(connection: sqlite3.Connection) -> Iterator[Executed]:
-    rows = connection.execute("SELECT run_id, name, input FROM job WHERE status = 'SUCCESS' AND name NOT LIKE '%:%'")
-    for run_id, name, input_ in rows:
-        yield run_id, name, json.loads(input_)["step"]
-
-
-def _check_integrity(connection: sqlite3.Connection) -> None:
-    assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-
-
-def executed_in(directory: Path) -> list[Executed]:
-    """What ran, in order, as the witness has it."""
-    witness = directory / WITNESS
-    lines = witness.read_text().splitlines() if witness.exists() else []
-    return [(run_id, job, step) for run_id, job, step in (line.split() for line in lines)]
 
 
 def make_starts(dice: random.Random) -> dict[int, Start]:
@@ -201,16 +182,8 @@ def make_starts(dice: random.Random) -> dict[int, Start]:
 
 
 @pytest.fixture(scope="module")
-def seed() -> int:
-    """Set CRASH_SEED to repeat a test's choices; the moment a process dies at is never quite the same."""
-    return int(os.environ.get("CRASH_SEED") or random.SystemRandom().randrange(1 << 32))
-
-
-@pytest.fixture(scope="module")
-def harness(seed: int, tmp_path_factory: pytest.TempPathFactory) -> Harness:
+def harness(dice: random.Random, tmp_path_factory: pytest.TempPathFactory) -> Harness:
     """A journal after many deaths and a quiet end."""
-    print(f"CRASH_SEED={seed}")  # noqa: T201 - pytest shows it with a failure
-    dice = random.Random(seed)  # noqa: S311 - to be repeated, not secret
     harness = Harness(tmp_path_factory.mktemp("crash"), dice, make_starts(dice))
     server = Server(harness.directory)
     standby: Server | None = None
@@ -245,7 +218,7 @@ class Run:
 def runs(harness: Harness) -> Sequence[Run]:
     """Every run in the journal."""
     with closing(sqlite3.connect(harness.directory / JOURNAL)) as connection:
-        _check_integrity(connection)
+        check_integrity(connection)
         rows = connection.execute("SELECT id, workflow_name, status, input, output, error FROM run").fetchall()
     inputs = [json.loads(row[3]) for row in rows]
     return [
@@ -292,12 +265,7 @@ def test_recorded_jobs_do_not_run_again(harness: Harness) -> None:
 
 def test_jobs_whose_caller_went_on_do_not_run_again(harness: Harness) -> None:
     """A job may only be redone when nothing else of its run was executed in between: its result comes first."""
-    per_run: defaultdict[str, list[Executed]] = defaultdict(list)
-    for one in executed_in(harness.directory):
-        steps = per_run[one[0]]
-        if not steps or steps[-1] != one:
-            steps.append(one)
-    assert [steps for steps in per_run.values() if len(steps) != len(set(steps))] == []
+    assert redone_too_late(executed_in(harness.directory)) == []
 
 
 def test_every_run_ends_well(runs: Sequence[Run]) -> None:

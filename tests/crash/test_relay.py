@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 import sqlite3
 import time
@@ -128,12 +127,6 @@ async def _prepare(engine: AsyncEngine) -> None:
         await connection.run_sync(Base.metadata.create_all)
 
 
-@pytest.fixture(scope="module")
-def seed() -> int:
-    """Set CRASH_SEED to repeat a test's choices; the moment a process dies at is never quite the same."""
-    return int(os.environ.get("CRASH_SEED") or random.SystemRandom().randrange(1 << 32))
-
-
 @pytest.fixture(scope="module", params=DATABASES)
 def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A database of each kind."""
@@ -145,13 +138,11 @@ def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="module")
-def harness(url: str, seed: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
+def harness(url: str, dice: random.Random, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
     """A database and a journal after many deaths and a quiet end."""
-    print(f"CRASH_SEED={seed}")  # noqa: T201 - pytest shows it with a failure
     with asyncio.Runner() as loop:
         engine = loop.run(open_engine(url))
         loop.run(_prepare(engine))
-        dice = random.Random(seed)  # noqa: S311 - to be repeated, not secret
         harness = Harness(url, tmp_path_factory.mktemp("journal"), dice, loop, engine)
         harness.live_and_die()
         harness.live_to_the_end()

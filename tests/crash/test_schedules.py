@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import sqlite3
@@ -76,11 +75,8 @@ def live_and_die(server: Clockwork, dice: random.Random, *, opens: bool) -> None
 
 
 @pytest.fixture(scope="module")
-def harness(tmp_path_factory: pytest.TempPathFactory) -> Harness:
+def harness(dice: random.Random, tmp_path_factory: pytest.TempPathFactory) -> Harness:
     """A journal whose schedules fired while processes were killed. Set CRASH_SEED to repeat the choices."""
-    seed = int(os.environ.get("CRASH_SEED") or random.SystemRandom().randrange(1 << 32))
-    print(f"CRASH_SEED={seed}")  # noqa: T201 - pytest shows it with a failure
-    dice = random.Random(seed)  # noqa: S311 - to be repeated, not secret
     directory = tmp_path_factory.mktemp("schedules")
     harness = Harness(directory / JOURNAL)
     first = Clockwork(tmp_path_factory.mktemp("warm"), time.time())  # its imports take seconds: hours of the clock

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gqlplugin.errors import WaitTimedOutError
-from gqlplugin.execution import ConcurrencyPolicy, ExecutionStatus, RetryPolicy
+from gqlplugin.execution import ConcurrencyPolicy, ExecutionFilter, ExecutionStatus, RetryPolicy
 from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.base import Platform
 from gqlplugin.platform.embedded import EmbeddedPlatform
@@ -21,7 +21,7 @@ from gqlplugin.testing import MemoryPlatform
 from gqlplugin.wait_point import define_wait_point
 from gqlplugin.workflow import Workflow, create_workflow
 from tests.contract.support import all_runs, ended, in_status, output_of, until
-from tests.platform.embedded.support import executing, logged, query, workflow_of
+from tests.platform.embedded.support import ALICE, executing, logged, query, workflow_of
 
 pytestmark = pytest.mark.anyio
 
@@ -109,6 +109,51 @@ async def test_what_was_accepted_while_the_clock_was_ahead_begins_at_the_next_st
         for run_id in run_ids:
             await ended(platform, run_id)
     assert order == list(range(6))
+
+
+def ids_of_wrong_clocks(count: int) -> list[str]:
+    """IDs as runs get them while the clock is a year ahead, a year behind and right, again and again."""
+    now = datetime.now(UTC)
+    return [first_uuid7_of(now + YEAR * (number % 3 - 1) + timedelta(seconds=number)) for number in range(count)]
+
+
+async def test_runs_begin_in_the_order_of_their_starts_whatever_the_clock_said(path: Path) -> None:
+    """None overtakes another one by the time in its ID."""
+    order: list[int] = []
+
+    @create_workflow_job(name="notes-its-turn")
+    async def notes_its_turn(input: int) -> None:
+        order.append(input)
+
+    async with EmbeddedPlatform(path) as platform:
+        for index, run_id in enumerate(ids_of_wrong_clocks(12)):
+            await platform.start_workflow("the-workflow", str(index), caller=ALICE, run_id=run_id)
+    async with executing(platform := EmbeddedPlatform(path), workflow_of(notes_its_turn)):
+        await until(lambda: asyncio.sleep(0, len(order) == 12))
+    assert order == list(range(12))
+
+
+@pytest.mark.parametrize("oldest_first", [True, False])
+async def test_pages_lose_and_double_nothing_whatever_the_clock_said(path: Path, oldest_first: bool) -> None:
+    """They follow the order of the starts, also when runs are started between two pages."""
+    run_ids = ids_of_wrong_clocks(20)
+    where = ExecutionFilter(workflow_name="the-workflow", oldest_first=oldest_first)
+    found: list[str] = []
+    async with EmbeddedPlatform(path) as platform:
+
+        async def start(*given: str) -> None:
+            for run_id in given:
+                await platform.start_workflow("the-workflow", "1", caller=ALICE, run_id=run_id)
+
+        await start(*run_ids[:10])
+        page = await platform.list_executions(where, first=3)
+        found += [run.id for run in page.executions]
+        shift(path, YEAR)
+        await start(*run_ids[10:])
+        while page.has_next:
+            page = await platform.list_executions(where, first=3, after=page.cursors[-1])
+            found += [run.id for run in page.executions]
+    assert found == (run_ids if oldest_first else run_ids[9::-1])
 
 
 async def test_what_was_running_or_resumed_while_the_clock_was_ahead_goes_on(path: Path) -> None:
