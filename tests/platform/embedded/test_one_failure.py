@@ -160,12 +160,14 @@ async def test_watchers_are_told_after_a_comparison_failed() -> None:
         return reads
 
     changes = Changes(read_marks)
+    watched: Any
     with changes.of("a-run", read) as watched:
         number, _ = await watched.now()
         changes.tell()
         async with asyncio.timeout(60):
             _, answer = await watched.next(number)
-    assert answer == reads == 2
+    assert answer == reads
+    assert reads == 2
 
 
 @pytest.mark.parametrize("error", [PlatformUnavailableError(), RuntimeError()])
@@ -196,7 +198,8 @@ async def test_a_process_that_could_not_take_over_tries_again(path: Path, error:
         standing_by = asyncio.create_task(stand_by())
         await entered.wait()
         assert second._worker is not None
-        runner, lock = second._worker._runner, second._worker._lock
+        lock = second._worker._lock
+        runner: Any = second._worker._runner
         assert lock is not None
         failures = 3
 
@@ -207,7 +210,7 @@ async def test_a_process_that_could_not_take_over_tries_again(path: Path, error:
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             return type(lock).acquire(lock)
 
-        runner.start = failing_once(runner.start, error)  # type: ignore[method-assign]  # once
+        runner.start = failing_once(runner.start, error)
         lock.acquire = acquire  # type: ignore[method-assign]  # a few times
         with logged() as lines:
             await until(lambda: asyncio.sleep(0, failures < 0))
