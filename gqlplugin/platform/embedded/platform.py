@@ -35,6 +35,7 @@ from gqlplugin.platform.embedded.reader import (
     find_run,
 )
 from gqlplugin.platform.embedded.recorder import JournalRecorder
+from gqlplugin.platform.embedded.retention import ExpiryClock, find_newest
 from gqlplugin.platform.embedded.runner import Runner
 from gqlplugin.platform.embedded.starts import Starts
 from gqlplugin.platform.embedded.waits import find_waits, resolve
@@ -283,15 +284,17 @@ class EmbeddedPlatform:
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[tuple[Journal, Starts]]:
         journal = await Journal.open(self._path)
-        starts = Starts(
-            journal.writer,
-            check_name=self._check_name,
-            started=self._started,
-            max_arg_bytes=self._max_arg_bytes,
-            key_ttl=self._key_ttl,
-            firing_key_ttl=self._retention,
-        )
         try:
+            clock = ExpiryClock(await journal.writer.call(find_newest, writes=False))
+            starts = Starts(
+                journal.writer,
+                check_name=self._check_name,
+                started=self._started,
+                max_arg_bytes=self._max_arg_bytes,
+                key_ttl=self._key_ttl,
+                firing_key_ttl=self._retention,
+                clock=clock,
+            )
             yield journal, starts
         finally:
             await journal.close()

@@ -38,6 +38,7 @@ class Starts:
         max_arg_bytes: Longest argument, in bytes of UTF-8.
         key_ttl: How long an idempotency key is kept.
         firing_key_ttl: The same for the firings of executors, unless the other is longer.
+        clock: By which keys expire.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Starts:
         max_arg_bytes: int,
         key_ttl: timedelta,
         firing_key_ttl: timedelta,
+        clock: ExpiryClock,
     ) -> None:
         self._writer = writer
         self._check_name = check_name
@@ -56,7 +58,7 @@ class Starts:
         self._max_arg_bytes = max_arg_bytes
         self._key_ttl = key_ttl
         self._firing_key_ttl = firing_key_ttl
-        self._clock = ExpiryClock(None)
+        self._clock = clock
 
     async def start(
         self,

@@ -259,6 +259,16 @@ async def test_a_key_survives_a_clock_that_jumps_ahead_for_a_while() -> None:
         assert await numbers.trigger(1, idempotency_key="k") != first
 
 
+async def test_a_key_survives_a_start_with_a_clock_far_ahead(path: Path) -> None:
+    """A process that starts with a wrong clock must not start twice what is asked for again."""
+    numbers = workflow_of(number)
+    async with EmbeddedPlatform(path):
+        first = await numbers.trigger(1, idempotency_key="k")
+    shift(path, -YEAR)
+    async with EmbeddedPlatform(path):
+        assert await numbers.trigger(1, idempotency_key="k") == first
+
+
 async def test_a_run_from_a_clock_that_was_ahead_is_kept_as_long_as_any(path: Path) -> None:
     """Its retention begins when the clock is right again."""
     async with executing(platform := EmbeddedPlatform(path), workflow := workflow_of(number)):
