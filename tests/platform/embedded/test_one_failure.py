@@ -3,11 +3,9 @@
 import asyncio
 import errno
 import os
-import resource
 import sqlite3
 import threading
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,7 @@ from gqlplugin.platform.embedded.reader import count_jobs
 from gqlplugin.platform.embedded.writer import Writer
 from gqlplugin.workflow import create_workflow
 from tests.contract.support import ended, in_status, output_of, until
-from tests.platform.embedded.support import ALICE, executing, logged, workflow_of
+from tests.platform.embedded.support import ALICE, executing, logged, no_descriptors, workflow_of
 
 pytestmark = pytest.mark.anyio
 
@@ -42,18 +40,6 @@ def restart_soon(monkeypatch: pytest.MonkeyPatch) -> None:
 def path(tmp_path: Path) -> Path:
     """Where the journal is."""
     return tmp_path / "journal.sqlite"
-
-
-@contextmanager
-def no_descriptors() -> Iterator[None]:
-    """This process can open no file."""
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    os.close(lowest := os.dup(0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def no_thread(_: threading.Thread) -> None:

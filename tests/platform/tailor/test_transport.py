@@ -25,8 +25,12 @@ from gqlplugin.errors import (
 )
 from gqlplugin.platform.tailor import TailorPlatform
 from gqlplugin.platform.tailor.exchange import MAX_ANSWER_BYTES
-from tests.contract.support import ALICE
+from gqlplugin.platform.tailor.server import create_server
+from gqlplugin.testing import MemoryPlatform
+from tests.contract.support import ALICE, EVERYTHING, app_of
+from tests.loopback import serving
 from tests.own_time import in_own_time, running_loop
+from tests.platform.embedded.support import no_descriptors
 from tests.platform.tailor.fake import RUN, STATUS, TOKEN, WORKFLOW, WORKSPACE, FakeTailor, connect_error, html, run
 
 pytestmark = pytest.mark.anyio
@@ -284,6 +288,21 @@ async def test_a_server_that_is_not_there_can_be_asked_again() -> None:
             with pytest.raises(PlatformUnavailableError) as caught:
                 await call
             assert "Connect" in str(caught.value.__cause__)
+
+
+async def test_a_moment_without_descriptors_ends_with_it() -> None:
+    """What can't be sent is PLATFORM_UNAVAILABLE, a start too, and the connections after that are made as ever."""
+
+    def calls(platform: TailorPlatform) -> list[Any]:
+        return [platform.list_executions(EVERYTHING, first=1) for _ in range(5)]
+
+    async with serving(create_server(app_of(), MemoryPlatform(), token=TOKEN)) as url, client(url) as platform:
+        with no_descriptors():
+            answers: list[Any] = await asyncio.gather(*calls(platform), return_exceptions=True)
+            with pytest.raises(PlatformUnavailableError):
+                await platform.start_workflow("order-processing", "1", caller=ALICE)
+        assert [type(answer) for answer in answers] == [PlatformUnavailableError] * 5
+        assert [list(page.executions) for page in await asyncio.gather(*calls(platform))] == [[]] * 5
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{", b"nonsense\r\n\r\n"])
