@@ -31,7 +31,7 @@ HOW_TO_RUN = (
 def plain_text(value: object) -> str:
     """The text of a value as every journal, database and protocol takes it: UTF-8 without NUL.
 
-    Other characters are replaced by their escapes, such as `\\udce9` for a byte of a file name that is not UTF-8.
+    Other characters, as `os.fsdecode` makes them of a file name that is not UTF-8, are replaced by their escapes.
     """
     try:
         text = str(value)
@@ -218,7 +218,7 @@ class JobFailedError(GqlpluginError):
 
 
 class Interruption(BaseException):
-    """What runs stops here, and goes on later. Not an `Exception`, so that no body takes it for a failure of its own."""
+    """What runs stops here, and goes on later. Not an `Exception`: no body takes it for a failure of its own."""
 
 
 class EscapedError(Exception):
@@ -234,23 +234,25 @@ def is_failure(error: BaseException) -> bool:
     """
     if isinstance(error, Exception):
         return True
-    if isinstance(error, Interruption):
-        return False
     if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()
         return task is not None and not task.cancelling()
     if isinstance(error, BaseExceptionGroup):
         return all(is_failure(one) for one in error.exceptions)
+    return not isinstance(error, Interruption) and not _is_from_outside(error)
+
+
+def _is_from_outside(error: BaseException) -> bool:
+    """Whether the handler of a signal raised an error, or the interpreter where no `raise` is."""
     handlers, raised = _signal_handlers(), error.__traceback__
     while raised is not None:
         code = raised.tb_frame.f_code
         if code in handlers:
-            return False
+            return True
         if raised.tb_next is None and isinstance(error, (KeyboardInterrupt, GeneratorExit)):
-            # the interpreter raises these at any instruction, the app's own code with a `raise`
-            return code.co_code[raised.tb_lasti] == opmap["RAISE_VARARGS"]
+            return code.co_code[raised.tb_lasti] != opmap["RAISE_VARARGS"]
         raised = raised.tb_next
-    return True
+    return False
 
 
 def contained(error: BaseException) -> Exception:

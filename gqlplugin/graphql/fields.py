@@ -15,7 +15,7 @@ from strawberry.types.field import StrawberryField
 
 from gqlplugin.checks import is_async
 from gqlplugin.codec import describe
-from gqlplugin.errors import PlatformNotBoundError
+from gqlplugin.errors import PlatformNotBoundError, contained
 from gqlplugin.graphql.arguments import InputReader, parameter_of, set_defaults
 from gqlplugin.graphql.events import ResolverEvents
 from gqlplugin.graphql.idempotent import OWN_KEY, enter_field, leave_field
@@ -96,10 +96,11 @@ def _function(
                 result = output.coerced(returned)
                 if not scope.is_empty:
                     await scope.commit()
-            except Exception as error:
+            except BaseException as raised:
+                error = contained(raised)
                 await scope.close()
                 await events.failed(binding, error)
-                raise
+                raise error from error.__cause__
             finally:
                 if not scope.close_if_empty():
                     await scope.close()
