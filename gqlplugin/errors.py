@@ -235,7 +235,10 @@ def is_failure(error: BaseException) -> bool:
     if isinstance(error, Exception):
         return True
     if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task()
+        try:
+            task = asyncio.current_task()
+        except RuntimeError:  # in a thread, where nothing is cancelled
+            return True
         return task is not None and not task.cancelling()
     if isinstance(error, BaseExceptionGroup):
         return all(is_failure(one) for one in error.exceptions)

@@ -90,7 +90,7 @@ def _function(
                     if runs_in_loop:
                         returned = await body(context)
                     else:
-                        returned = await to_thread.run_sync(partial(body, context), abandon_on_cancel=True)
+                        returned = await to_thread.run_sync(partial(_in_thread, body, context), abandon_on_cancel=True)
                     if inspect.isawaitable(returned):  # of a plain wrapper around an async function
                         returned = await returned
                 result = output.coerced(returned)
@@ -111,6 +111,15 @@ def _function(
         return output.shown(result)
 
     return resolve
+
+
+def _in_thread(body: Callable[..., Any], context: ResolverContext[Any]) -> object:
+    try:
+        return body(context)
+    except Exception:
+        raise
+    except BaseException as error:  # asyncio would close the task that waits for a GeneratorExit
+        raise contained(error) from error
 
 
 class _Invoker:

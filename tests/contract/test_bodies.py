@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 NOT_UTF_8 = os.fsdecode(b"caf\xe9.txt")
 
 
-class PanicException(BaseException):  # noqa: N818 - the name that pyo3 gives it
+class PanicException(BaseException):
     """What a panic in a library written in Rust becomes."""
 
 
@@ -30,7 +30,7 @@ class UnreadableError(Exception):
     __repr__ = __str__
 
 
-class UnreadableFailure(JobFailedError):
+class UnreadableFailedError(JobFailedError):
     def __str__(self) -> str:
         raise ValueError("no text")
 
@@ -55,7 +55,7 @@ ENDS: dict[str, Callable[[], NoReturn]] = {
     "async-stop": _raises(StopAsyncIteration()),
     "cancelled": _raises(asyncio.CancelledError()),
     "unreadable": _raises(UnreadableError()),
-    "unreadable-failure": _raises(UnreadableFailure()),
+    "unreadable-failure": _raises(UnreadableFailedError()),
     "group": _raises(BaseExceptionGroup("several", [PanicException(), KeyboardInterrupt(), ValueError()])),
 }
 
