@@ -187,7 +187,7 @@ async def test_it_ends_one_stream(client: GraphQLClient, how: str) -> None:
     given = {"query": query, "variables": {"h": how}}
     async with client.http.stream("POST", "/graphql", json=given, headers=headers) as response:
         first, second = [
-            data["payload"] if "payload" in data else data async for _, data in events_of(response) if data
+            data.get("payload", data) async for _, data in events_of(response) if data
         ]
     assert first["data"] == {"counted": 1}
     assert [error["extensions"]["code"] for error in second["errors"]] == ["INTERNAL"]
