@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import aclosing
-from inspect import isasyncgen, isawaitable
+from inspect import isasyncgen, isawaitable, iscoroutinefunction
 from traceback import walk_tb
-from types import FrameType
+from types import AsyncGeneratorType, FrameType
 from typing import Any
 from weakref import WeakSet
 
@@ -76,7 +76,10 @@ def contain_resolvers(schema: GraphQLSchema) -> None:
 
 
 def _contains(resolve: Callable[..., Any]) -> Callable[..., Any]:
-    def resolve_contained(source: Any, info: Any, **arguments: Any) -> Any:
+    if iscoroutinefunction(resolve):  # which Strawberry makes of fields
+        return lambda source, info, **arguments: _contained_answer(resolve(source, info, **arguments))
+
+    def call_contained(source: Any, info: Any, **arguments: Any) -> Any:
         try:
             result = resolve(source, info, **arguments)
         except Exception:
@@ -87,7 +90,7 @@ def _contains(resolve: Callable[..., Any]) -> Callable[..., Any]:
             return _contained_stream(result)
         return _contained_answer(result) if isawaitable(result) else result
 
-    return resolve_contained
+    return call_contained
 
 
 async def _contained_answer(answer: Awaitable[Any]) -> Any:
@@ -97,7 +100,7 @@ async def _contained_answer(answer: Awaitable[Any]) -> Any:
         raise
     except BaseException as error:
         raise contained(error) from error
-    return _contained_stream(result) if isasyncgen(result) else result
+    return _contained_stream(result) if type(result) is AsyncGeneratorType else result
 
 
 async def _contained_stream(stream: Any) -> AsyncIterator[Any]:
@@ -214,6 +217,14 @@ def _place_of(error: GraphQLError) -> str:
 
 def _copy(error: GraphQLError, message: str, extensions: dict[str, Any] | None) -> GraphQLError:
     """The error without the exception behind it, whose text and attributes stay here."""
-    return GraphQLError(
-        plain_text(message), error.nodes, error.source, error.positions, error.path, extensions=extensions
-    )
+    text, shown = plain_text(message), _encodable(extensions)
+    return GraphQLError(text, error.nodes, error.source, error.positions, error.path, extensions=shown)
+
+
+def _encodable(value: Any) -> Any:
+    """Extensions without text that no answer can hold."""
+    if isinstance(value, str):
+        return plain_text(value)
+    if isinstance(value, dict):
+        return {_encodable(name): _encodable(one) for name, one in value.items()}
+    return [_encodable(one) for one in value] if isinstance(value, list) else value

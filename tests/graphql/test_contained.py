@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import pytest
 import strawberry
+from graphql import GraphQLError
 from strawberry.permission import BasePermission
 
 from gqlplugin.app import define_app
@@ -96,6 +97,11 @@ async def refuses(ctx: ResolverContext[None]) -> str:
     raise FailedPreconditionError(f"There is no {NOT_UTF_8}.")
 
 
+@create_resolver(name="extends", operation="query")
+async def extends(ctx: ResolverContext[None]) -> str:
+    raise GraphQLError(f"There is no {NOT_UTF_8}.", extensions={"code": "NONE", "files": [NOT_UTF_8]})
+
+
 @create_resolver(name="refusesInput", operation="query")
 async def refuses_input(ctx: ResolverContext[None]) -> str:
     raise InvalidInputError(f"There is no {NOT_UTF_8}.")
@@ -141,7 +147,7 @@ class Subscription:
         end(how)
 
 
-RESOLVERS = (in_loop, in_thread, guarded, guarded_later, fine, refuses, refuses_input, start_it)
+RESOLVERS = (in_loop, in_thread, guarded, guarded_later, fine, refuses, refuses_input, extends, start_it)
 
 
 def identify(request: AuthRequest) -> User:
@@ -186,9 +192,7 @@ async def test_it_ends_one_stream(client: GraphQLClient, how: str) -> None:
     query, headers = "subscription($h: String!) { counted(how: $h) }", {"accept": "text/event-stream"}
     given = {"query": query, "variables": {"h": how}}
     async with client.http.stream("POST", "/graphql", json=given, headers=headers) as response:
-        first, second = [
-            data.get("payload", data) async for _, data in events_of(response) if data
-        ]
+        first, second = [data.get("payload", data) async for _, data in events_of(response) if data]
     assert first["data"] == {"counted": 1}
     assert [error["extensions"]["code"] for error in second["errors"]] == ["INTERNAL"]
     assert (await client.execute("{ fine }")).data == {"fine": "fine"}
@@ -207,7 +211,10 @@ async def test_it_ends_one_request(client: GraphQLClient, how: str) -> None:
 
 
 async def test_messages_that_are_not_utf_8_are_answered(client: GraphQLClient) -> None:
-    """With the escapes of what can't be encoded."""
+    """With the escapes of what can't be encoded, in extensions too."""
+    answer = await client.execute("{ extends }")
+    assert answer.errors[0]["message"] == "There is no caf\\udce9.txt."
+    assert answer.errors[0]["extensions"] == {"code": "NONE", "files": ["caf\\udce9.txt"]}
     for field in ("refuses", "refusesInput"):
         answer = await client.execute(f"{{ {field} }}")
         assert [error["message"] for error in answer.errors] == ["There is no caf\\udce9.txt."]
