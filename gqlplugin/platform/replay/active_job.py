@@ -125,8 +125,8 @@ class ActiveJob(JobRuntime):
                     pass
             return await self._fail(error)
         except BaseException as error:
-            if not is_failure(error):
-                raise
+            if not (is_failure(error) or isinstance(error, BaseExceptionGroup)):
+                raise  # what interrupts the run is raised again also out of a group
             return await self._fail(error)
         finally:
             self._ended = True
