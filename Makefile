@@ -21,7 +21,8 @@ demo-temporal: .venv/.demo-temporal ## Start the shop on Temporal with two worke
 	@$(BIN)/python -m example_app.demo_temporal
 
 serve: .venv/.demo ## Serve the example shop on 127.0.0.1:8000 until Ctrl-C
-	@$(BIN)/python -m uvicorn example_app.main:asgi --host 127.0.0.1 --port $${PORT:-8000}
+	@$(BIN)/python -m uvicorn example_app.main:asgi --host 127.0.0.1 --port $${PORT:-8000} \
+		--http gqlplugin.bounded_http:BoundedHttp
 
 test: .venv/.test ## Test every promise once, in about 2 minutes; ARGS="-k name" selects
 	@$(PYTEST) $(ARGS)

@@ -76,6 +76,7 @@ def served_shop(database: Path, pace: float, **variables: str) -> Iterator[tuple
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     # The server gets a socket that listens already, so that nobody else can take the port in between.
     command = [sys.executable, "-m", "uvicorn", "example_app.main:asgi", "--fd", str(listener.fileno())]
+    command += ["--http", "gqlplugin.bounded_http:BoundedHttp"]
     key = new_signing_key()
     variables |= {"SHOP_DATABASE": str(database), "SHOP_PACE": str(pace), "SHOP_WEBHOOK_SECRET": key}
     with tempfile.TemporaryFile() as log, httpx.Client(base_url=url, headers=CALLER, trust_env=False) as http:

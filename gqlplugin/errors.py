@@ -6,12 +6,17 @@ error, and one of any other class, is internal and never reaches a client.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import signal
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import ClassVar
+from functools import partial
+from opcode import opmap
+from types import CodeType
+from typing import Any, ClassVar
 
 from typing_extensions import TypeIs
 
@@ -21,6 +26,20 @@ HOW_TO_RUN = (
     "is never run. Elsewhere, enter `async with platform, platform.execute(app):`."
 )
 """What to do about an app or a platform that does not run."""
+
+
+def plain_text(value: object) -> str:
+    """The text of a value as every journal, database and protocol takes it: UTF-8 without NUL.
+
+    Other characters, as `os.fsdecode` makes them of a file name that is not UTF-8, are replaced by their escapes.
+    """
+    try:
+        text = str(value)
+    except BaseException as error:
+        text = f"<{type(value).__qualname__}, whose text can't be read: {type(contained(error)).__qualname__}>"
+    if not text.isascii():
+        text = text.encode(errors="backslashreplace").decode()
+    return text.replace("\0", "\\x00") if "\0" in text else text
 
 
 class GqlpluginError(Exception):
@@ -39,7 +58,7 @@ class GqlpluginError(Exception):
     @property
     def message(self) -> str:
         """What went wrong and what to do, safe to show to the caller."""
-        return str(self)
+        return plain_text(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +215,75 @@ class JobFailedError(GqlpluginError):
         self.job_code = code
         self.may_retry = may_retry
         self.retry_after = retry_after
+
+
+class Interruption(BaseException):
+    """What runs stops here, and goes on later. Not an `Exception`: no body takes it for a failure of its own."""
+
+
+class EscapedError(Exception):
+    """A function of the app raised something that is no `Exception`, such as `SystemExit` or a Rust panic."""
+
+
+def is_failure(error: BaseException) -> bool:
+    """Whether what a function of the app raised is its own failure, rather than the end of what runs it.
+
+    A failure is also what would end the process or the event loop: `sys.exit()`, `raise KeyboardInterrupt`, a panic of
+    a library written in Rust. None is the cancellation of the task that runs the function, the closing of its
+    coroutine, and what the handler of a signal raises, as Ctrl-C does.
+    """
+    if isinstance(error, Exception):
+        return True
+    if isinstance(error, asyncio.CancelledError):
+        try:
+            task = asyncio.current_task()
+        except RuntimeError:  # in a thread, where nothing is cancelled
+            return True
+        return task is not None and not task.cancelling()
+    if isinstance(error, BaseExceptionGroup):
+        return all(is_failure(one) for one in error.exceptions)
+    return not isinstance(error, Interruption) and not _is_from_outside(error)
+
+
+def _is_from_outside(error: BaseException) -> bool:
+    """Whether the handler of a signal raised an error, or the interpreter where no `raise` is."""
+    handlers, raised = _signal_handlers(), error.__traceback__
+    while raised is not None:
+        code = raised.tb_frame.f_code
+        if code in handlers:
+            return True
+        if raised.tb_next is None and isinstance(error, (KeyboardInterrupt, GeneratorExit)):
+            return code.co_code[raised.tb_lasti] != opmap["RAISE_VARARGS"]
+        raised = raised.tb_next
+    return False
+
+
+def contained(error: BaseException) -> Exception:
+    """What a function of the app raised as an `Exception`, which ends nothing but what called the function.
+
+    Raises:
+        BaseException: The error itself, when it is no failure of the function; see `is_failure`.
+    """
+    if isinstance(error, Exception):
+        return error
+    if not is_failure(error):
+        raise error
+    failure = EscapedError(f"{type(error).__qualname__} was raised, which is no Exception")
+    failure.__cause__ = error
+    return failure
+
+
+def _signal_handlers() -> set[CodeType]:
+    """The code of the functions that handle signals here."""
+    found: set[CodeType] = set()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        handler: Any = signal.getsignal(number)
+        while isinstance(handler, partial):
+            handler = handler.func
+        handler = getattr(handler, "__func__", handler)
+        if isinstance(code := getattr(handler, "__code__", None), CodeType):
+            found.add(code)
+    return found
 
 
 def missing_extra(what: str, extra: str, error: ImportError) -> ModuleNotFoundError:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from hashlib import blake2b
 
 from gqlplugin.checks import check_duration, check_type
+from gqlplugin.errors import plain_text
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.source import caller_source
 
@@ -73,6 +74,12 @@ class ExecutionError:
     may_retry: bool = True
     retry_after: float | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("code", "message", "detail"):  # of a job, or of a journal that an earlier version wrote
+            value = getattr(self, name)
+            if value is not None and (text := plain_text(value)) is not value:
+                object.__setattr__(self, name, text)
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -80,6 +87,10 @@ class Progress:
 
     fraction: float
     message: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.message is not None and (text := plain_text(self.message)) is not self.message:
+            object.__setattr__(self, "message", text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from contextvars import ContextVar
 from typing import Protocol, TypeVar
 
-from gqlplugin.errors import FailedPreconditionError
+from gqlplugin.errors import FailedPreconditionError, contained
 
 _logger = logging.getLogger("gqlplugin")
 
@@ -98,7 +98,8 @@ class Scope:
             _, held = self._held.popitem()
             try:
                 await held.close()
-            except Exception:
+            except BaseException as error:
+                contained(error)  # or it ends more than this
                 # what ends the body is its outcome; a connection that can't be closed is dropped by its pool
                 _logger.exception("What a job or resolver used could not be closed")
 

@@ -66,7 +66,8 @@ class JWTAuthenticator:
             `jwks_file` and `jwks_url`.
         jwks_file: The file of a key set (RFC 7517), which is read again as for `jwks_url`.
         jwks_url: Where the provider publishes its key set: https, or http on this machine. It is read again after
-            `jwks_lifetime`, and when a token names an unknown key, at most once in ten seconds.
+            `jwks_lifetime`, and when a token names an unknown key, at most once in ten seconds. Only a token with an
+            unknown key waits for that, for at most six seconds.
         algorithms: Those that are allowed; HS256 with a secret, else RS256 and ES256.
         issuer: Whose tokens are taken.
         audience: For whom they must be; with several, for one of them.
@@ -77,9 +78,9 @@ class JWTAuthenticator:
         attributes: The claims that become `User.attributes`, or a function from all claims to attributes.
         required: Whether to refuse requests without a token.
         max_token_bytes: Longest token that is looked at.
-        jwks_lifetime: How long keys are used without being read again.
-        jwks_grace: How much longer they are used when they can't be; then, requests with a token are answered with
-            `AUTHENTICATION_UNAVAILABLE` and status 503.
+        jwks_lifetime: How old keys become before they are read again, behind the request that finds them so old.
+        jwks_grace: How much older they may become while they can't be read. After both together no key is trusted, and
+            requests with a token are answered with `AUTHENTICATION_UNAVAILABLE` and status 503.
 
     Raises:
         DefinitionError: The arguments don't fit together, or a key can't be used.

@@ -15,10 +15,12 @@ from anyio import to_thread
 
 from gqlplugin.authentication.keys import Key, KeySetError, fitting, read_key_set
 from gqlplugin.errors import AuthenticationUnavailableError, DefinitionError
-from gqlplugin.tasks import begin, result_of
+from gqlplugin.tasks import begin
 
 MAX_BYTES = 256 * 1024
 _TIMEOUT = timedelta(seconds=5)
+_PATIENCE = timedelta(seconds=6)  # longer than a read from a URL, which then says what it came to
+_LONGEST_PAUSE = timedelta(minutes=1)
 
 _logger = logging.getLogger("gqlplugin.authentication")
 
@@ -26,13 +28,18 @@ _logger = logging.getLogger("gqlplugin.authentication")
 class RotatingKeys:
     """The keys of a key set, kept for a while, and read again when a token names one that isn't there.
 
-    However many tokens ask, it is read by one of them at a time, and not again within `cooldown`.
+    A token with a known key never waits for a read: when the keys are older than `lifetime`, they are read again behind
+    it. A token with an unknown key waits for a read, for at most six seconds. However many tokens ask, there is one
+    read at a time, and not another one within `cooldown`; after reads that failed, that doubles up to a minute.
+
+    A key that the set no longer has is dropped by the first read that succeeds. While none does, keys are used until
+    they are `lifetime + grace` old.
 
     Args:
         read: Reads its text; raises `OSError`, `httpx.HTTPError` or `KeySetError` when it can't.
         algorithms: Those that are allowed.
-        lifetime: How long keys are used without being read again.
-        grace: How much longer they are used when they can't be.
+        lifetime: How old keys become before they are read again.
+        grace: How much older they may become when they can't be read.
         cooldown: How long to wait before reading again what did not help.
         clock: Tells the seconds that have passed since some moment.
     """
@@ -55,7 +62,8 @@ class RotatingKeys:
         self._clock = clock
         self._keys: Sequence[Key] = ()
         self._read_at = -float("inf")
-        self._tried_at = -float("inf")
+        self._next_try_at = -float("inf")
+        self._failures = 0
         self._reading: asyncio.Future[None] | None = None
 
     async def find(self, key_id: str | None, algorithm: str) -> Sequence[Key]:
@@ -64,38 +72,44 @@ class RotatingKeys:
         Raises:
             AuthenticationUnavailableError: The key set can't be read, and what was read of it is too old.
         """
-        if self._age() > self._lifetime:
-            await self._refresh()
-        found = fitting(self._keys, key_id, algorithm)
-        if not found:
-            await self._refresh()
-            found = fitting(self._keys, key_id, algorithm)
-        if self._age() > self._lifetime + self._grace:
+        age = self._clock() - self._read_at
+        found = fitting(self._keys, key_id, algorithm) if age <= self._lifetime + self._grace else []
+        if found and age <= self._lifetime:
+            return found
+        reading = self._begin_reading()
+        if found:
+            return found
+        if reading is not None:  # who waits may be cancelled, and others wait for the same
+            await asyncio.wait([reading], timeout=_PATIENCE.total_seconds())
+        if self._clock() - self._read_at > self._lifetime + self._grace:
             raise AuthenticationUnavailableError
-        return found
+        return fitting(self._keys, key_id, algorithm)
 
-    def _age(self) -> float:
-        return self._clock() - self._read_at
-
-    async def _refresh(self) -> None:
-        if self._reading is None:
-            if self._clock() - self._tried_at < self._cooldown:
-                return
-            self._tried_at = self._clock()
+    def _begin_reading(self) -> asyncio.Future[None] | None:
+        """The read that is under way, or a new one; None while it is too early for that."""
+        if self._reading is None and self._clock() >= self._next_try_at:
+            self._next_try_at = self._clock() + self._cooldown
             self._reading = begin(self._load())
             self._reading.add_done_callback(self._end_reading)
-        await result_of(self._reading)  # who waits may be cancelled, and others wait for the same
+        return self._reading
 
     async def _load(self) -> None:
         try:
             self._keys = read_key_set(await self._read(), self._algorithms)
-        except (OSError, httpx.HTTPError, KeySetError) as error:  # TimeoutError is an OSError
+        except Exception as error:
+            self._failures += 1
+            pause = min(self._cooldown * 2 ** min(self._failures - 1, 10), _LONGEST_PAUSE.total_seconds())
+            self._next_try_at = self._clock() + pause
+            is_outage = isinstance(error, (OSError, httpx.HTTPError, KeySetError))  # TimeoutError is an OSError
             reason = error if isinstance(error, KeySetError) else type(error).__name__
-            _logger.warning("The key set could not be read: %s.", reason)
-        except Exception:  # such as that there is no thread to read a file in
-            _logger.exception("The key set could not be read")
+            _logger.warning(
+                "The key set could not be read: %s. The next try is in %g seconds at the earliest.",
+                reason,
+                pause,
+                exc_info=None if is_outage else error,
+            )
         else:
-            self._read_at = self._clock()
+            self._read_at, self._failures = self._clock(), 0
 
     def _end_reading(self, _: asyncio.Future[None]) -> None:
         self._reading = None

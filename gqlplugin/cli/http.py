@@ -9,6 +9,8 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp
 
+from gqlplugin.bounded_http import BoundedHttp
+
 
 class Server(uvicorn.Server):
     """Ends in good order at the first signal, and where it stands at the second, which the journal bears."""
@@ -22,7 +24,7 @@ class Server(uvicorn.Server):
 
 def serve_http(asgi: ASGIApp, *, host: str, port: int) -> bool:
     """Serve an app until a signal comes; says whether it could be served."""
-    server = Server(uvicorn.Config(asgi, host=host, port=port))
+    server = Server(uvicorn.Config(asgi, host=host, port=port, http=BoundedHttp))
     with suppress(KeyboardInterrupt, SystemExit):  # the signal again, once all is done; or what it has logged
         server.run()
     return server.started

@@ -7,6 +7,8 @@ import os
 import secrets
 import shlex
 import signal
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
@@ -176,24 +178,53 @@ def _operator_token(file: Path | None, database: str) -> tuple[SecretStr, str]:
         # where the variable is not set, a placeholder: without one, clients would send the token of another platform
         return SecretStr(given), f'"${{{TOKEN}:-put-the-operator-token-here}}"'
     path = file or Path(f"{database}.token")
+    name = shlex.quote(str(path))
     try:
-        _make_token(path)
-        token = path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
+        token = _token_in(path)
+    except IsADirectoryError as error:
+        raise CommandError(f"The token file {str(path)!r} is a directory: name a file with --token-file.") from error
+    except UnicodeDecodeError as error:
+        raise CommandError(
+            f"The token file {str(path)!r} holds no token, as it is not ASCII text: name another one with "
+            f"--token-file, or remove it, so that a new one is made: rm {name}"
+        ) from error
+    except PermissionError as error:
+        raise CommandError(
+            f"The token file {str(path)!r} can't be read or made by the user that this process runs as: change its "
+            f"owner, or name another one with --token-file. ({error})"
+        ) from error
+    except OSError as error:
         raise CommandError(f"The token file {str(path)!r} can't be read or made: {error}.") from error
     if path.stat().st_mode & 0o077:
-        note(f"Others on this machine may read {path}: chmod 600 {shlex.quote(str(path))}", style="yellow")
+        note(f"Others on this machine may read {path}: chmod 600 {name}", style="yellow")
     note(f"The operator token is in {path}.")
     return SecretStr(token), f"$(cat {shlex.quote(str(path.absolute()))})"
 
 
-def _make_token(path: Path) -> None:
+def _token_in(path: Path) -> str:
+    """The token in a file; a new one when there is no such file, or it is empty, as a crash may have left it."""
+    token, is_there = "", True
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        return
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(f"{secrets.token_urlsafe(32)}\n")
+        token = path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        is_there = False
+    if token:
+        return token
+    descriptor, made = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # readable by its owner alone
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(f"{secrets.token_urlsafe(32)}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        if is_there:
+            Path(made).replace(path)
+            note(f"The token file {path} was empty: it has a new token now, and clients need that.", style="yellow")
+        else:
+            with suppress(FileExistsError):  # another process has made it in this moment
+                os.link(made, path)
+    finally:
+        Path(made).unlink(missing_ok=True)
+    return path.read_text(encoding="ascii").strip()
 
 
 def _in_url(host: str) -> str:

@@ -16,6 +16,7 @@ from gqlplugin.errors import (
     NotFoundError,
     OutcomeUnknownError,
     PlatformCredentialsError,
+    contained,
 )
 from gqlplugin.execution import ExecutionStatus
 from gqlplugin.identity import load_invoker, load_user
@@ -170,8 +171,8 @@ class Lanes:
                     run_id=row.run_id,
                 )
                 start.began(row.run_id)
-        except Exception as error:  # of a platform, or of a row that was not written by us
-            return self._failed(row, error)
+        except BaseException as error:  # of a platform, or of a row that was not written by us
+            return self._failed(row, contained(error))
         self._started.append(row.seq)
         self._tries.pop(row.seq, None)
         if row.record is not None:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from gqlplugin.codec import JsonCodec, NotJsonError, check_json, describe, refused
-from gqlplugin.errors import FailedPreconditionError, InvalidInputError, JobFailedError
+from gqlplugin.errors import FailedPreconditionError, InvalidInputError, JobFailedError, contained
 from gqlplugin.execution import ConcurrencyPolicy, RetryPolicy
 from gqlplugin.executor.definition import Executor
 from gqlplugin.executor.operation import FiringOutcome
@@ -63,10 +63,10 @@ class FiringJob:
         try:
             answer = condition(args)
             return bool(await answer if inspect.isawaitable(answer) else answer)
-        except Exception as error:
+        except BaseException as error:
             raise JobFailedError(
                 f"The condition of executor {self.name!r} failed.", code="EXECUTOR_CONDITION_FAILED", may_retry=False
-            ) from error
+            ) from contained(error)
 
 
 class Firing:

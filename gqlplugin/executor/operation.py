@@ -19,7 +19,7 @@ from gqlplugin.checks import (
     is_async,
     parameters_of,
 )
-from gqlplugin.errors import DefinitionError, GqlpluginError, InvalidInputError, JobFailedError
+from gqlplugin.errors import DefinitionError, GqlpluginError, InvalidInputError, JobFailedError, contained
 from gqlplugin.execution import RetryPolicy
 from gqlplugin.executor.registry import Registry
 from gqlplugin.identity import AnyInvoker, AuthInvoker
@@ -284,10 +284,10 @@ async def evaluated(what: str, given: Any, args: object) -> Any:
     try:
         value = given(args)
         return await value if inspect.isawaitable(value) else value
-    except Exception as error:
+    except BaseException as error:
         raise JobFailedError(
             f"The function for {what} failed.", code=f"EXECUTOR_{what.upper()}_FAILED", may_retry=False
-        ) from error
+        ) from contained(error)
 
 
 def invoker_problems(app: Registry, invoker: AuthInvoker | str | None) -> list[str]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
+from contextlib import aclosing
+from inspect import isasyncgen, isawaitable, iscoroutinefunction
 from traceback import walk_tb
-from types import FrameType
+from types import AsyncGeneratorType, FrameType
 from typing import Any
+from weakref import WeakSet
 
-from graphql import GraphQLError, GraphQLSyntaxError
+from graphql import GraphQLError, GraphQLSchema, GraphQLSyntaxError, is_object_type
 from strawberry.exceptions import MissingQueryError
 from strawberry.permission import BasePermission
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
@@ -18,8 +21,10 @@ from gqlplugin.errors import (
     InvalidInputError,
     PlatformNotBoundError,
     PlatformUnavailableError,
+    contained,
     is_public,
     log_internal_error,
+    plain_text,
 )
 from gqlplugin.graphql.disclosure import without_suggestions
 
@@ -48,6 +53,65 @@ def public_errors(
         hides_schema: Leave out the names of the schema that graphql-core suggests.
     """
     return [public for error in errors for public in _public(error, executed, hides_schema)]
+
+
+_contained: WeakSet[GraphQLSchema] = WeakSet()
+
+
+def contain_resolvers(schema: GraphQLSchema) -> None:
+    """Let what a resolver, a permission class or a policy raises end its field and no more, once per schema.
+
+    graphql-core lets through what is no `Exception`, such as `SystemExit` or a Rust panic, and runs fields in tasks,
+    from which asyncio lets `SystemExit` and `KeyboardInterrupt` end the event loop.
+    """
+    if schema in _contained:
+        return
+    for type_ in schema.type_map.values():
+        for field in type_.fields.values() if is_object_type(type_) else ():
+            if field.resolve is not None and not getattr(field.resolve, "_is_default", False):
+                field.resolve = _contains(field.resolve)
+            if field.subscribe is not None:
+                field.subscribe = _contains(field.subscribe)
+    _contained.add(schema)
+
+
+def _contains(resolve: Callable[..., Any]) -> Callable[..., Any]:
+    if iscoroutinefunction(resolve):  # which Strawberry makes of fields
+        return lambda source, info, **arguments: _contained_answer(resolve(source, info, **arguments))
+
+    def call_contained(source: Any, info: Any, **arguments: Any) -> Any:
+        try:
+            result = resolve(source, info, **arguments)
+        except Exception:
+            raise
+        except BaseException as error:
+            raise contained(error) from error
+        if isasyncgen(result):
+            return _contained_stream(result)
+        return _contained_answer(result) if isawaitable(result) else result
+
+    return call_contained
+
+
+async def _contained_answer(answer: Awaitable[Any]) -> Any:
+    try:
+        result = await answer
+    except Exception:
+        raise
+    except BaseException as error:
+        raise contained(error) from error
+    return _contained_stream(result) if type(result) is AsyncGeneratorType else result
+
+
+async def _contained_stream(stream: Any) -> AsyncIterator[Any]:
+    try:
+        async with aclosing(stream):
+            async for one in stream:
+                yield one
+    except Exception:
+        raise
+    except BaseException as error:
+        raise contained(error) from error
 
 
 def as_graphql_error(error: Exception) -> GraphQLError:
@@ -90,7 +154,7 @@ def _of_ours(error: GraphQLError, original: GqlpluginError) -> Iterator[GraphQLE
         yield _copy(error, original.message, extensions)
     for problem in problems:
         path = [*(error.path or ()), *problem.path]
-        yield GraphQLError(problem.message, error.nodes, path=path, extensions=extensions)
+        yield GraphQLError(plain_text(problem.message), error.nodes, path=path, extensions=extensions)
 
 
 def _of_request(error: GraphQLError, executed: bool, hides_schema: bool) -> GraphQLError:
@@ -153,4 +217,14 @@ def _place_of(error: GraphQLError) -> str:
 
 def _copy(error: GraphQLError, message: str, extensions: dict[str, Any] | None) -> GraphQLError:
     """The error without the exception behind it, whose text and attributes stay here."""
-    return GraphQLError(message, error.nodes, error.source, error.positions, error.path, extensions=extensions)
+    text, shown = plain_text(message), _encodable(extensions)
+    return GraphQLError(text, error.nodes, error.source, error.positions, error.path, extensions=shown)
+
+
+def _encodable(value: Any) -> Any:
+    """Extensions without text that no answer can hold."""
+    if isinstance(value, str):
+        return plain_text(value)
+    if isinstance(value, dict):
+        return {_encodable(name): _encodable(one) for name, one in value.items()}
+    return [_encodable(one) for one in value] if isinstance(value, list) else value

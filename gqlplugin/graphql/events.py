@@ -9,7 +9,7 @@ from typing import Any
 from graphql import GraphQLError
 
 from gqlplugin.codec import JsonCodec, NotJsonError
-from gqlplugin.errors import DefinitionError, GqlpluginError
+from gqlplugin.errors import DefinitionError, GqlpluginError, plain_text
 from gqlplugin.executor import ResolverError, ResolverExecutedArgs
 from gqlplugin.graphql.errors import INTERNAL
 from gqlplugin.idempotency import keyed_field
@@ -78,5 +78,5 @@ def _public(error: Exception) -> ResolverError:
     if isinstance(error, GqlpluginError) and not isinstance(error, DefinitionError):
         return ResolverError(code=error.code, message=error.message)
     if isinstance(error, GraphQLError):
-        return ResolverError(code=str((error.extensions or {}).get("code", "")), message=error.message)
+        return ResolverError(code=str((error.extensions or {}).get("code", "")), message=plain_text(error.message))
     return ResolverError(code=INTERNAL, message="Internal error")

@@ -17,10 +17,10 @@ from strawberry.schema.base import BaseSchema
 from strawberry.schema.schema import validate_document
 from strawberry.types import ExecutionResult, StreamExecutionResult
 
-from gqlplugin.errors import InvalidInputError
+from gqlplugin.errors import InvalidInputError, contained
 from gqlplugin.graphql.arguments import reading
 from gqlplugin.graphql.disclosure import NoIntrospection, find_introspection, hides_schema, show_defaults
-from gqlplugin.graphql.errors import REFUSED_REQUESTS, as_graphql_error, public_errors
+from gqlplugin.graphql.errors import REFUSED_REQUESTS, as_graphql_error, contain_resolvers, public_errors
 from gqlplugin.graphql.grants import find_refused, grant_rule
 from gqlplugin.graphql.idempotent import DIRECTIVE, OperationKeys, find_keys, find_misplaced, has_header
 from gqlplugin.graphql.limits import Limits, check_query_length, find_exceeded, limit_rule
@@ -110,8 +110,8 @@ class WorkflowExtension(SchemaExtension):
                     yield
         except REFUSED_REQUESTS:
             raise
-        except Exception as error:
-            public = self._public([as_graphql_error(error)])
+        except BaseException as error:
+            public = self._public([as_graphql_error(contained(error))])
             fail_operation(self._span, public)
             raise public[0] from None
         finally:
@@ -143,6 +143,7 @@ class WorkflowExtension(SchemaExtension):
                 document = _Document(node)
             schema, rules = context.schema._schema, context.validation_rules  # noqa: SLF001 - not public
             show_defaults(schema)
+            contain_resolvers(schema)
             errors = document.errors_for(schema, rules, self.limits, hides_schema=self._hides_schema)
             if document.is_ambiguous and context._provided_operation_name is None:  # noqa: SLF001 - not public
                 errors = [*errors, _which_operation()]

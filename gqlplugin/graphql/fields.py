@@ -15,7 +15,7 @@ from strawberry.types.field import StrawberryField
 
 from gqlplugin.checks import is_async
 from gqlplugin.codec import describe
-from gqlplugin.errors import PlatformNotBoundError
+from gqlplugin.errors import PlatformNotBoundError, contained
 from gqlplugin.graphql.arguments import InputReader, parameter_of, set_defaults
 from gqlplugin.graphql.events import ResolverEvents
 from gqlplugin.graphql.idempotent import OWN_KEY, enter_field, leave_field
@@ -90,16 +90,17 @@ def _function(
                     if runs_in_loop:
                         returned = await body(context)
                     else:
-                        returned = await to_thread.run_sync(partial(body, context), abandon_on_cancel=True)
+                        returned = await to_thread.run_sync(partial(_in_thread, body, context), abandon_on_cancel=True)
                     if inspect.isawaitable(returned):  # of a plain wrapper around an async function
                         returned = await returned
                 result = output.coerced(returned)
                 if not scope.is_empty:
                     await scope.commit()
-            except Exception as error:
+            except BaseException as raised:
+                error = contained(raised)
                 await scope.close()
                 await events.failed(binding, error)
-                raise
+                raise error from error.__cause__
             finally:
                 if not scope.close_if_empty():
                     await scope.close()
@@ -110,6 +111,15 @@ def _function(
         return output.shown(result)
 
     return resolve
+
+
+def _in_thread(body: Callable[..., Any], context: ResolverContext[Any]) -> object:
+    try:
+        return body(context)
+    except Exception:
+        raise
+    except BaseException as error:  # asyncio would close the task that waits for a GeneratorExit
+        raise contained(error) from error
 
 
 class _Invoker:

@@ -18,7 +18,7 @@ from strawberry.http import GraphQLHTTPResponse, GraphQLRequestData
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types.execution import PreExecutionError
 
-from gqlplugin.errors import GqlpluginError, UnauthenticatedError, is_public
+from gqlplugin.errors import GqlpluginError, UnauthenticatedError, is_public, plain_text
 from gqlplugin.graphql.errors import INTERNAL, extensions_of, internal_error
 
 JSON = "application/json"
@@ -143,7 +143,7 @@ def method_not_allowed(message: str, allowed: Iterable[str]) -> RefusedRequestEr
 def refusal(accept: str, error: Exception) -> Response:
     """The answer to a request that did not run."""
     refused = _as_refused(error)
-    body = {"errors": [{"message": str(refused), "extensions": refused.extensions}]}
+    body = {"errors": [{"message": plain_text(refused), "extensions": refused.extensions}]}
     response = Response(to_json(body), refused.status, refused.headers, media_type_for(accept))
     protect(response)
     return response

@@ -24,7 +24,7 @@ from strawberry.types.unset import UnsetType
 from gqlplugin.app import App
 from gqlplugin.authentication.callers import Callers, Verifier
 from gqlplugin.authentication.request import Authenticate, Authenticated, AuthRequest
-from gqlplugin.errors import GqlpluginError, UnauthenticatedError, is_public
+from gqlplugin.errors import GqlpluginError, UnauthenticatedError, contained, is_public
 from gqlplugin.graphql.disclosure import HIDES_SCHEMA_KEY
 from gqlplugin.graphql.errors import internal_error
 from gqlplugin.graphql.expiry import expire_at, may_expire, send_response
@@ -130,15 +130,16 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
             response = await (self.render_graphql_ide(request) if self._wants_ide(request) else self.run(request))
         except ClientDisconnect:
             return
-        except Exception as error:
-            response = refusal(request.headers.get("accept", ""), error)
+        except BaseException as error:
+            response = refusal(request.headers.get("accept", ""), contained(error))
         await send_response(response, scope, receive, send)
 
     async def _serve_websocket(self, websocket: WebSocket) -> None:
         try:
             async with may_expire(websocket):
                 await self.run(websocket)
-        except Exception as error:
+        except BaseException as raised:
+            error = contained(raised)
             if is_public(error):
                 await _close(websocket, _close_code(error), error.message)
             else:

@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, TextIO, cast
 
+from gqlplugin.errors import plain_text
 from gqlplugin.platform.base import Definitions, JobRuntime, current_job
 
 _MAX_PARTIAL_LINE = 8 * 1024
@@ -56,8 +57,7 @@ class JobLog(logging.LoggerAdapter[logging.Logger]):
         if record.stack_info:
             text = f"{text}\n{record.stack_info}"
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        # an unpaired UTF-16 surrogate, as os.fsdecode makes them, can't be stored or sent
-        self._runtime.log(f"{now} {record.levelname} {text}".encode(errors="backslashreplace").decode())
+        self._runtime.log(plain_text(f"{now} {record.levelname} {text}"))
         if self.logger.isEnabledFor(level):
             token = _handling.set(True)
             try:

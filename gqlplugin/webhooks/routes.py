@@ -19,6 +19,7 @@ from gqlplugin.errors import (
     InvalidInputError,
     OutcomeUnknownError,
     PlatformUnavailableError,
+    contained,
     log_internal_error,
 )
 from gqlplugin.executor.trigger import MAX_BODY_BYTES, IncomingWebhookTrigger
@@ -122,8 +123,8 @@ class WebhookApp:
             return
         except RefusedRequestError as refused:
             response = refused.response()
-        except Exception as error:
-            response = internal(log_internal_error(_logger, error, "a webhook")).response()
+        except BaseException as error:
+            response = internal(log_internal_error(_logger, contained(error), "a webhook")).response()
         await response(scope, receive, send)
 
     async def _answer(self, name: str, secret: str | None, scope: Scope, receive: Receive) -> Response:

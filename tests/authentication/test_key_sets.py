@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -69,14 +71,103 @@ async def ids(keys: RotatingKeys, key_id: str | None = None, algorithm: str = "R
 
 
 async def test_keys_are_kept_for_their_lifetime(keys: RotatingKeys, provider: Provider, clock: Clock) -> None:
-    """They are read once, then again when the lifetime is over, and not before."""
+    """They are read once, then again behind a request when the lifetime is over; those that are withdrawn are gone."""
     for _ in range(3):
         assert await ids(keys, "first") == ["first"]
     clock.pass_by(10 * MINUTE)
     assert (await ids(keys, "first"), provider.fetches) == (["first"], 1)
     provider.keys = [jwk(OTHER_RSA_KEY, "second")]
     clock.pass_by(timedelta(seconds=1))
-    assert (await ids(keys, "first"), provider.fetches) == ([], 2)
+    assert await ids(keys, "first") == ["first"]
+    async with asyncio.timeout(60):
+        while await ids(keys, "first"):  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.01)
+    assert (await ids(keys, "second"), provider.fetches) == (["second"], 2)
+
+
+@asynccontextmanager
+async def peer(answer: bytes | None, pause: float = 0) -> AsyncIterator[tuple[str, list[float]]]:
+    """A server that answers each connection slowly, byte by byte, or never; its URL, and when it was connected to."""
+    connected: list[float] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connected.append(time.monotonic())
+        try:
+            for number in range(len(answer or b"")):
+                writer.write((answer or b"")[number : number + 1])
+                await writer.drain()
+                await asyncio.sleep(pause)
+            if answer is None:
+                await reader.read()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/jwks.json", connected
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "pause"),
+    [(None, 0), (b"HTTP/1.1 200 OK\r\n\r\n" + b" " * 10_000, 0.05), (b"garbage" * 10, 0)],
+    ids=["hangs", "drips", "garbage"],
+)
+async def test_a_known_key_waits_for_nobody(
+    provider: Provider, clock: Clock, answer: bytes | None, pause: float
+) -> None:
+    """While the provider is read again, and hangs, those with a known key are answered at once, as are their others."""
+
+    async def read() -> bytes:
+        return await from_url(urls[-1])()
+
+    urls = [provider.url]
+
+    keys = RotatingKeys(read, ["RS256"], lifetime=10 * MINUTE, grace=HOUR, clock=clock)
+    assert await ids(keys, "first") == ["first"]
+    clock.pass_by(11 * MINUTE)
+    async with peer(answer, pause) as (url, connected):
+        urls.append(url)
+        unknown = asyncio.create_task(ids(keys, "unknown"))
+        took: list[float] = []
+        for _ in range(200):
+            began = time.perf_counter()
+            assert await ids(keys, "first") == ["first"]
+            took.append(time.perf_counter() - began)
+            await asyncio.sleep(0)
+        assert max(took) < 0.1
+        began = time.monotonic()
+        assert await unknown == []
+        assert time.monotonic() - began < 10
+        assert len(connected) == 1
+    urls.append(provider.url)  # it has recovered
+    provider.keys = [jwk(OTHER_RSA_KEY, "second")]
+    clock.pass_by(MINUTE)
+    assert await ids(keys, "second") == ["second"]
+    assert await ids(keys, "first") == []
+
+
+async def test_failures_space_the_reads(keys: RotatingKeys, provider: Provider, clock: Clock) -> None:
+    """After each that fails the next one is further away, up to a minute; one that succeeds ends that."""
+    provider.status = 503
+    tries: list[int] = []
+    for _ in range(300):
+        before = provider.fetches
+        with pytest.raises(AuthenticationUnavailableError):
+            await ids(keys, "first")
+        tries.append(provider.fetches - before)
+        clock.pass_by(timedelta(seconds=1))
+    moments = [moment for moment, made in enumerate(tries) if made]
+    assert moments == [0, 10, 30, 70, 130, 190, 250]
+    provider.status = 200
+    clock.pass_by(MINUTE)
+    assert await ids(keys, "first") == ["first"]
+    clock.pass_by(timedelta(seconds=11))
+    before = provider.fetches
+    assert (await ids(keys, "unknown"), provider.fetches) == ([], before + 1)
 
 
 async def test_an_unknown_key_is_looked_for_once(keys: RotatingKeys, provider: Provider, clock: Clock) -> None:

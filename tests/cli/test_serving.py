@@ -1,5 +1,6 @@
 """`gqlplugin serve` and `serve-platform`: processes that serve until they are told to end."""
 
+import os
 import re
 import signal
 import socket
@@ -185,6 +186,48 @@ def test_a_token_file_is_kept(tmp_path: Path) -> None:
         assert exported(server)["TAILOR_PLATFORM_TOKEN"] == "a-token-that-somebody-made"  # noqa: S105
         assert "chmod 600 'my token'" in server.err
     assert file.read_text() == "a-token-that-somebody-made\n"
+
+
+@pytest.mark.parametrize("content", [b"", b" \n\t\n"])
+def test_an_empty_token_file_gets_a_token(tmp_path: Path, content: bytes) -> None:
+    """As a crash may have left it: a new token is made, which only its owner can read, and that is said."""
+    file = tmp_path / "shop.sqlite.token"
+    file.write_bytes(content)
+    file.chmod(0o644)
+    with running(tmp_path, "serve-platform", *SHOP, "--port", "0") as server:
+        token = exported(server)["TAILOR_PLATFORM_TOKEN"]
+    assert len(token) >= 32
+    assert file.read_text() == f"{token}\n"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert "was empty: it has a new token now" in server.err
+    assert sorted(one.name for one in tmp_path.iterdir() if "token" in one.name) == ["shop.sqlite.token"]
+
+
+def test_a_token_file_that_holds_none_is_named(gqlplugin: Gqlplugin, tmp_path: Path) -> None:
+    """A directory, what is not text, and a place where nothing can be made: each error says what to do."""
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "binary").write_bytes(b"\xff\xfe" * 20)
+    for name, shown in (
+        ("directory", "is a directory: name a file with --token-file"),
+        ("binary", "it is not ASCII text"),
+        ("nowhere/token", "can't be read or made"),
+    ):
+        result = gqlplugin("serve-platform", *SHOP, "--port", "0", "--token-file", str(tmp_path / name))
+        assert (result.code, result.out) == (1, "")
+        assert shown in " ".join(result.err.split())
+        assert "Traceback" not in result.err
+    assert (tmp_path / "binary").read_bytes() == b"\xff\xfe" * 20
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def test_a_token_file_of_somebody_else_is_named(gqlplugin: Gqlplugin, tmp_path: Path) -> None:
+    """What can't be read is not replaced."""
+    file = tmp_path / "token"
+    file.write_text("a-token-that-somebody-made\n")
+    file.chmod(0)
+    result = gqlplugin("serve-platform", *SHOP, "--port", "0", "--token-file", str(file))
+    assert result.code == 1
+    assert "by the user that this process runs as" in " ".join(result.err.split())
 
 
 @pytest.mark.parametrize("command", ["serve", "serve-platform"])

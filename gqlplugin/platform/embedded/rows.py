@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from gqlplugin.errors import plain_text
 from gqlplugin.execution import (
     ExecutionError,
     ExecutionStatus,
@@ -151,7 +152,7 @@ def to_job(row: Sequence[Any]) -> JobExecution:
         input=row[5],
         result=row[6],
         error=_load_error(row[7]),
-        logs=tuple(json.loads(row[8])),
+        logs=tuple(map(plain_text, json.loads(row[8]))),
         progress=_load_progress(row[9]),
         started_at=from_microseconds(row[10]),
         finished_at=_optional_moment(row[11]),

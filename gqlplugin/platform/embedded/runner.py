@@ -318,7 +318,7 @@ class Runner:
         return free if policy is None else min(free, policy.max_concurrent_executions - self._per_workflow[name])
 
     def _launch(self, run: WorkflowExecution, record: Mapping[str, JobExecution]) -> asyncio.Task[None]:
-        replay = Replay(run, self._definitions, self._recorder, record)
+        replay = Replay(run, self._definitions, self._recorder, record, keeper=self._feeder)
         context = self._context.copy()
         task = asyncio.get_running_loop().create_task(self._run(replay), context=context)
         self._active[run.id] = task, replay
@@ -355,14 +355,14 @@ class Runner:
                 )
                 self._stalled.add(run.id)
                 asyncio.get_running_loop().call_later(_STALL_SECONDS, self.wake)
-        except asyncio.CancelledError:
-            self._recorder.abandoned(run)
-            raise
         except Exception:
             # not tried again here: what fails in the platform itself would run the same jobs over and over
             self._broken.add(run.id)
             self._recorder.abandoned(run)
             _logger.exception("Run %s was stopped by an error of the platform; it goes on at the next start", run.id)
+        except BaseException:
+            self._recorder.abandoned(run)
+            raise
 
     async def _conclude(self, replay: Replay, outcome: JobExecution, policy: RetryPolicy | None) -> None:
         """Write the outcome of the main job and of the run, in one transaction."""

@@ -20,6 +20,7 @@ from gqlplugin.errors import (
     JobFailedError,
     ReplayError,
     WaitTimedOutError,
+    is_failure,
 )
 from gqlplugin.execution import ExecutionError, JobExecution, JobStatus, Progress, WorkflowExecution
 from gqlplugin.identity import AuthInvoker
@@ -108,6 +109,8 @@ class ActiveJob(JobRuntime):
                 await self._scope.commit()
             self._check_all_answered()
             self.replay.check()
+            if (task := asyncio.current_task()) is not None and task.cancelling() and self._is_canceled_by_itself():
+                await asyncio.sleep(0)  # where it is raised, unless the body has seen it
             self._log_handled()
             return self.snapshot(JobStatus.SUCCESS, result=result)
         except asyncio.CancelledError as error:
@@ -115,15 +118,24 @@ class ActiveJob(JobRuntime):
                 await self._end()
                 return self.snapshot(JobStatus.CANCELED)
             if (task := asyncio.current_task()) is not None and task.cancelling():
-                self.replay.recorder.give_up(self)
-                raise
+                if not self._is_canceled_by_itself():
+                    self.replay.recorder.give_up(self)
+                    raise
+                while task.uncancel():
+                    pass
             return await self._fail(error)
-        except (Exception, SystemExit, BaseExceptionGroup) as error:
+        except BaseException as error:
+            if not (is_failure(error) or isinstance(error, BaseExceptionGroup)):
+                raise  # what interrupts the run is raised again also out of a group
             return await self._fail(error)
         finally:
             self._ended = True
             current_job.reset(token)
             await self._scope.close()
+
+    def _is_canceled_by_itself(self) -> bool:
+        """Whether nobody but the run's own code can have cancelled its task; below the main job, callers may."""
+        return self.caller is None and not self.replay.is_stopping
 
     async def _end(self) -> None:
         """Refuse further triggers, and wait for the one that is still running (under a failed `asyncio.gather`)."""
@@ -384,7 +396,10 @@ class ActiveJob(JobRuntime):
             )
 
     def _describe(self, error: BaseException) -> ExecutionError:
-        detail = "".join(traceback.format_exception(error))
+        try:
+            detail = "".join(traceback.format_exception(error))
+        except Exception as failure:  # of the exception's own attributes
+            detail = f"{type(error).__qualname__}, whose traceback can't be read: {type(failure).__qualname__}"
         if isinstance(error, JobFailedError):
             wait = None if error.retry_after is None else error.retry_after.total_seconds()
             return ExecutionError(error.job_code, error.message, detail, error.may_retry, wait)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from gqlplugin.errors import Interruption
 from gqlplugin.execution import JobExecution, WorkflowExecution
 from gqlplugin.identity import AuthInvoker
 
@@ -16,11 +17,8 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 
-class RunInterrupted(BaseException):
-    """The run stops here and goes on from its record later: the record can't be kept now, or the process is leaving.
-
-    Not an `Exception`, so that no job takes it for a failure of its own.
-    """
+class RunInterrupted(Interruption):
+    """The run stops here and goes on from its record later: the record can't be kept now, or the process is leaving."""
 
 
 class RunParked(RunInterrupted):

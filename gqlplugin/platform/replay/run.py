@@ -40,6 +40,7 @@ class Replay:
         recorder: The platform's side.
         record: The jobs recorded so far, by place.
         job_id: The ID that the platform gives a job, of the run's ID and the job's place.
+        keeper: The task that executes runs: when it is cancelled or has ended, so are its runs.
 
     Attributes:
         draining: Set when the process is leaving: nothing more is triggered.
@@ -54,6 +55,7 @@ class Replay:
         record: Mapping[str, JobExecution],
         *,
         job_id: Callable[[str, str], str] = job_id_at,
+        keeper: asyncio.Task[Any] | None = None,
     ) -> None:
         self.execution = execution
         self.definitions = definitions
@@ -62,6 +64,7 @@ class Replay:
         self.job_id = job_id
         self.draining = False
         self.canceling = False
+        self._keeper = keeper
         self._main: ActiveJob | None = None
         self._task: asyncio.Task[Any] | None = None
         self._threads: set[asyncio.Future[Any]] = set()
@@ -120,6 +123,12 @@ class Replay:
             exc_info=None if failure is None else failure.error,
             extra={"run_id": run.id, "job_id": self.job_id(run.id, MAIN), "workflow": run.workflow_name},
         )
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether what executes the run may have cancelled its task: the process is leaving, or the run is canceled."""
+        keeper = self._keeper
+        return self.draining or self.canceling or (keeper is not None and (keeper.done() or keeper.cancelling() > 0))
 
     def cancel(self) -> None:
         """Tell the job that is running to stop: `asyncio.CancelledError` is raised where it waits.

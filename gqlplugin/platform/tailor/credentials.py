@@ -16,8 +16,10 @@ from gqlplugin.platform.tailor.flights import Flights
 from gqlplugin.platform.tailor.oauth import TokenEndpoint, not_refreshed
 from gqlplugin.platform.tailor.profile import Login, read_profile_file, write_login
 from gqlplugin.platform.tailor.settings import TailorSettings
+from gqlplugin.tasks import begin, result_of
 
 _LEEWAY = timedelta(seconds=30)
+_PATIENCE_SECONDS = 1.0
 
 _logger = logging.getLogger("gqlplugin.tailor")
 
@@ -74,14 +76,19 @@ class ProfileToken:
         self._flights: Flights[None] = Flights()
 
     async def token(self) -> SecretStr:
-        """The token, refreshed when its time is over.
+        """The token, refreshed when its time is over, or will be in 30 seconds.
+
+        While it is valid, a refresh that takes long is not waited for.
 
         Raises:
             PlatformCredentialsError: It can't be refreshed.
             PlatformUnavailableError: The server that refreshes it can't be reached.
         """
         if _is_over(self._login):
-            await self._flights.join("refresh", self._refresh)
+            refreshing = begin(self._flights.join("refresh", self._refresh))
+            await asyncio.wait([refreshing], timeout=_PATIENCE_SECONDS)
+            if _is_over(self._login, timedelta(0)):
+                await result_of(refreshing)
         return self._login.access_token
 
     async def renew(self, refused: SecretStr) -> bool:
@@ -166,5 +173,5 @@ def _login_in_file(path: Path, user: str) -> Login | None:
     return None if file is None else (file.users or {}).get(user)
 
 
-def _is_over(login: Login) -> bool:
-    return login.expires_at is not None and login.expires_at <= datetime.now(UTC) + _LEEWAY
+def _is_over(login: Login, leeway: timedelta = _LEEWAY) -> bool:
+    return login.expires_at is not None and login.expires_at <= datetime.now(UTC) + leeway

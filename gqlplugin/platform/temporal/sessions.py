@@ -99,7 +99,9 @@ class Sessions:
         recorder = TemporalRecorder(handle, session.epoch, self._starts, self._threads)
         execution = _execution_of(run_id, session)
         known = Record.load(record).jobs(execution.id)
-        replay = recorder.replay = Replay(execution, self._definitions, recorder, known, job_id=job_id)
+        keeper = asyncio.current_task()
+        replay = Replay(execution, self._definitions, recorder, known, job_id=job_id, keeper=keeper)
+        recorder.replay = replay
         replay.draining = self._draining
         self._replays.add(replay)
         lease = _Lease(replay, self._heartbeat)
@@ -215,6 +217,7 @@ async def _attend(running: asyncio.Task[Any], replay: Replay) -> None:
             if details is not None and details.cancel_requested and not details.worker_shutdown:
                 replay.cancel()
                 continue
+            replay.draining = True
             await stop({running})
             if details is None or not details.worker_shutdown:
                 raise

@@ -120,3 +120,19 @@ def test_unicode_is_what_sqlite_takes(text: str) -> None:
         assert not is_unicode(text)
     else:
         assert is_unicode(text)
+
+
+def test_text_of_an_earlier_version_can_be_shown() -> None:
+    """A row that holds what is not UTF-8, as earlier versions wrote it, is read with its escapes."""
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    job = JobExecution(
+        run_id="r", place="0", name="j", stacked_name="j", status=JobStatus.FAILED, input="null", started_at=now
+    )
+    row = list(job_row(job))
+    row[7] = r'["NO_\udce9","no caf\udce9","at caf\udce9",true,null]'
+    row[8] = r'["reading caf\udce9","a\u0000b"]'
+    row[9] = r'[0.5,"reading caf\udce9"]'
+    read = to_job(row)
+    assert read.error == ExecutionError(r"NO_\udce9", r"no caf\udce9", r"at caf\udce9")
+    assert read.logs == (r"reading caf\udce9", r"a\x00b")
+    assert read.progress == Progress(0.5, r"reading caf\udce9")

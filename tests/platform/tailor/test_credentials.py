@@ -324,6 +324,19 @@ async def test_a_file_that_can_not_be_written_is_logged(
     assert not any(secret in caplog.text for secret in ("access-1", "refresh-0", "refresh-1", TOKEN))
 
 
+async def test_a_valid_token_does_not_wait_for_its_refresh(fake: FakeTailor, write: Write, issuer: Issuer) -> None:
+    """While the server that refreshes it hangs, calls go on with the token they have, until its time is over."""
+    write(expires=(datetime.now(UTC) + timedelta(seconds=25)).isoformat())
+    fake.tokens |= {TOKEN}
+    issuer.released.clear()
+    async with platform_of(fake, profile="work") as platform:
+        async with asyncio.timeout(15):
+            await asyncio.gather(*[platform.list_workflows() for _ in range(10)])
+        issuer.released.set()
+    assert len(issuer.forms) == 1
+    assert {one.headers["authorization"] for one in fake.received} == {f"Bearer {TOKEN}"}
+
+
 async def test_a_refresh_goes_on_when_its_caller_gives_up(fake: FakeTailor, write: Write, issuer: Issuer) -> None:
     """A refresh token may be good for once: a cancelled call and a closed platform don't lose the answer."""
     path = write(expires=PAST)

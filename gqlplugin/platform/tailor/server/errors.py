@@ -22,6 +22,7 @@ from gqlplugin.errors import (
     PlatformUnavailableError,
     UnauthenticatedError,
     UnsupportedError,
+    contained,
     is_public,
     log_internal_error,
 )
@@ -60,8 +61,8 @@ class PublicErrors:
         """Call the method."""
         try:
             return await call_next(request, ctx)
-        except Exception as error:
-            raise _public(error, ctx.method.name) from error
+        except BaseException as error:
+            raise _public(contained(error), ctx.method.name) from error
 
 
 def error_response(status: int, code: Code, message: str, *, headers: Mapping[str, str] | None = None) -> JSONResponse:
