@@ -175,6 +175,16 @@ class Platform(Protocol):
         """
         ...
 
+    async def check_health(self) -> None:
+        """Return if runs can be started now, as far as can be told without starting one.
+
+        Raises:
+            PlatformUnavailableError: They can't; what is wrong is in the log.
+            PlatformCredentialsError: The platform refuses the credentials of this server.
+            SetupError: The platform is not entered.
+        """
+        ...
+
     async def start_workflow(
         self,
         name: str,

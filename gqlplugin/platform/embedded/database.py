@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import time
 from contextlib import suppress
 from importlib.resources import files
 
-from gqlplugin.errors import FailedPreconditionError, PlatformUnavailableError
+from gqlplugin.errors import FailedPreconditionError, OutcomeUnknownError, PlatformUnavailableError
+
+_logger = logging.getLogger("gqlplugin.embedded")
 
 APPLICATION_ID = 0x67716C70
 SCHEMAS = ("schema.sql", "schema_2.sql", "schema_3.sql", "schema_4.sql", "schema_5.sql", "schema_6.sql")
@@ -16,6 +19,23 @@ SCHEMA_VERSION = len(SCHEMAS)
 MEMORY = ":memory:"
 BUSY_TIMEOUT_SECONDS = 5.0
 _BUSY_RETRY_SECONDS = 0.01
+_LARGE_WAL_BYTES = 64 * 1024 * 1024
+
+WRITE_ERRORS = (PlatformUnavailableError, OutcomeUnknownError)
+"""What is raised to those who ask for something that is not written, and may be at another time."""
+
+
+def checked_path(path: str | os.PathLike[str]) -> str:
+    """The path of a journal, or `MEMORY`.
+
+    Raises:
+        ValueError: It is empty, for which SQLite makes a file that is deleted at the end, or a URI, which is not read.
+    """
+    name = os.fspath(path)
+    if not name or name.startswith("file:"):
+        what = "is a URI" if name else "is empty"
+        raise ValueError(f"The path of the journal, {name!r}, {what}: name a file, such as 'shop.sqlite'")
+    return name
 
 
 def open_writer(path: str) -> sqlite3.Connection:
@@ -34,6 +54,7 @@ def open_writer(path: str) -> sqlite3.Connection:
         _enter_wal(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA wal_autocheckpoint = 4000")
+        _pragma(connection, "user_version")  # the first read makes the files of WAL mode
     except BaseException as error:
         connection.close()
         if isinstance(error, sqlite3.Error):
@@ -104,6 +125,118 @@ def _migrate(connection: sqlite3.Connection, path: str) -> None:
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:
     return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+class JournalLostError(Exception):
+    """The file that this process has open is no longer the one that the next process would open."""
+
+
+class JournalFiles:
+    """The files of an open journal, which must stay where they are, and what they are.
+
+    SQLite does not notice when one of them is deleted or replaced: what is written then is gone after a restart.
+
+    Args:
+        path: The journal's file. It must be open, in WAL mode.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        real = os.path.realpath(path)  # SQLite opens its own files beside what a symbolic link points to
+        self._wal = f"{real}-wal"
+        self._known = {name: _identity_of(name) for name in (path, self._wal, f"{real}-shm")}
+        self._size = os.stat(path).st_size
+        self._large = _LARGE_WAL_BYTES
+
+    def add(self, path: str) -> None:
+        """Another file that must stay: the lock of the process that executes."""
+        self._known = {**self._known, path: _identity_of(path)}  # another thread may be checking
+
+    def remove(self, path: str) -> None:
+        """It may go from now on."""
+        self._known = {name: identity for name, identity in self._known.items() if name != path}
+
+    def check(self, connection: sqlite3.Connection) -> None:
+        """Look at all files; for the thread that writes.
+
+        Raises:
+            JournalLostError: One of them is not what it was.
+        """
+        for name, known in self._known.items():
+            try:
+                status = os.stat(name)
+            except FileNotFoundError:
+                raise JournalLostError(f"{name} was deleted or moved") from None
+            if (status.st_dev, status.st_ino) != known:
+                raise JournalLostError(f"{name} was replaced by another file")
+            if name == self.path:
+                self._check_size(connection, status.st_size)
+            elif name == self._wal and status.st_size >= self._large:
+                self._warn_of_wal(status.st_size)
+
+    def _check_size(self, connection: sqlite3.Connection, size: int) -> None:
+        if size < self._size:
+            pages = _pragma(connection, "page_count")  # after a VACUUM it has as many as it says
+            if size < pages * _pragma(connection, "page_size"):
+                raise JournalLostError(f"{self.path} was truncated")
+        self._size = size
+
+    def _warn_of_wal(self, size: int) -> None:
+        while self._large <= size:
+            self._large *= 2
+        _logger.warning(
+            "%s has %d MiB and grows: something reads the journal without an end, such as a backup or a shell with an "
+            "open transaction, so that SQLite can't move what is written into the file",
+            self._wal,
+            size // 2**20,
+        )
+
+
+def _identity_of(path: str) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
+
+
+def will_pass(error: BaseException) -> bool:
+    """Whether the same can be written later: the disk is full, the file is locked, an I/O error."""
+    return _primary_code(error) in _PASSING
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether the file is no longer what SQLite has written."""
+    return _primary_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def may_have_committed(error: sqlite3.Error) -> bool:
+    """Whether a COMMIT that failed may be found by whoever opens the file after a crash.
+
+    SQLite appends the pages to the WAL, the one that commits them last, and then calls `fsync`. When a write fails, that
+    last page is not there, and what precedes it is ignored (https://sqlite.org/fileformat2.html#walformat). When
+    something fails after it, the page is there, until the next transaction overwrites it.
+    """
+    return error.sqlite_errorcode not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)
+
+
+def touch(connection: sqlite3.Connection) -> None:
+    """Change nothing, and have SQLite write a page of the file all the same."""
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _primary_code(error: BaseException) -> int:
+    code: int = getattr(error, "sqlite_errorcode", 0)  # an error of the module itself has none
+    return code & 0xFF
+
+
+_PASSING = (
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_READONLY,
+)
 
 
 def unavailable() -> PlatformUnavailableError:

@@ -26,7 +26,7 @@ from gqlplugin.identity import AuthInvoker
 from gqlplugin.platform.base import Definitions, JobRuntime, RunnableJob, current_job
 from gqlplugin.platform.job_log import JobLog, PrintedText
 from gqlplugin.platform.record import effect_name, started_name, wait_name
-from gqlplugin.platform.replay.notes import Notes
+from gqlplugin.platform.replay.notes import Notes, bounded, shortened
 from gqlplugin.platform.replay.recorder import RunInterrupted, RunParked
 from gqlplugin.scope import Scope, enter_scope
 from gqlplugin.telemetry import Span, count_job, job_span, starting
@@ -103,6 +103,7 @@ class ActiveJob(JobRuntime):
         try:
             with enter_scope(self._scope):
                 result = await self.job.execute(self.arg, self)
+                self.replay.check_result(self.stacked_name, result)
             await self._end()
             if not self._scope.is_empty:
                 await self._scope.commit()
@@ -144,7 +145,7 @@ class ActiveJob(JobRuntime):
         self.failure = _Failure(
             error, known.stacked_name if known is not None and known.error is error else self.stacked_name
         )
-        return self.snapshot(JobStatus.FAILED, error=self._describe(error))
+        return self.snapshot(JobStatus.FAILED, error=bounded(self._describe(error)))
 
     def _log_handled(self) -> None:
         """Log the failure of a triggered job whose caller goes on; a failure that ends the run is in the run's line."""
@@ -348,7 +349,7 @@ class ActiveJob(JobRuntime):
     def progress(self, fraction: float, message: str | None) -> None:
         if self._ended:
             return
-        self._notes.progress = Progress(fraction, message)
+        self._notes.progress = Progress(fraction, None if message is None else shortened(message))
         self.replay.recorder.note(self)
 
     def _check_loop(self) -> None:
