@@ -8,6 +8,7 @@ import sqlite3
 import time
 from contextlib import suppress
 from importlib.resources import files
+from pathlib import Path
 
 from gqlplugin.errors import FailedPreconditionError, OutcomeUnknownError, PlatformUnavailableError
 
@@ -143,18 +144,20 @@ class JournalFiles:
     def __init__(self, path: str) -> None:
         self.path = path
         real = os.path.realpath(path)  # SQLite opens its own files beside what a symbolic link points to
-        self._wal = f"{real}-wal"
-        self._known = {name: _identity_of(name) for name in (path, self._wal, f"{real}-shm")}
-        self._size = os.stat(path).st_size
-        self._large = _LARGE_WAL_BYTES
+        self._main = Path(path)
+        self._wal = Path(f"{real}-wal")
+        self._known = {file: _identity_of(file.stat()) for file in (self._main, self._wal, Path(f"{real}-shm"))}
+        self._size = self._main.stat().st_size
+        self._large = max(_LARGE_WAL_BYTES, 2 * self._wal.stat().st_size)
 
     def add(self, path: str) -> None:
         """Another file that must stay: the lock of the process that executes."""
-        self._known = {**self._known, path: _identity_of(path)}  # another thread may be checking
+        file = Path(path)
+        self._known = {**self._known, file: _identity_of(file.stat())}  # another thread may be checking
 
     def remove(self, path: str) -> None:
         """It may go from now on."""
-        self._known = {name: identity for name, identity in self._known.items() if name != path}
+        self._known = {file: identity for file, identity in self._known.items() if file != Path(path)}
 
     def check(self, connection: sqlite3.Connection) -> None:
         """Look at all files; for the thread that writes.
@@ -162,16 +165,16 @@ class JournalFiles:
         Raises:
             JournalLostError: One of them is not what it was.
         """
-        for name, known in self._known.items():
+        for file, known in self._known.items():
             try:
-                status = os.stat(name)
+                status = file.stat()
             except FileNotFoundError:
-                raise JournalLostError(f"{name} was deleted or moved") from None
-            if (status.st_dev, status.st_ino) != known:
-                raise JournalLostError(f"{name} was replaced by another file")
-            if name == self.path:
+                raise JournalLostError(f"{file} was deleted or moved") from None
+            if _identity_of(status) != known:
+                raise JournalLostError(f"{file} was replaced by another file")
+            if file == self._main:
                 self._check_size(connection, status.st_size)
-            elif name == self._wal and status.st_size >= self._large:
+            elif file == self._wal and status.st_size >= self._large:
                 self._warn_of_wal(status.st_size)
 
     def _check_size(self, connection: sqlite3.Connection, size: int) -> None:
@@ -192,8 +195,7 @@ class JournalFiles:
         )
 
 
-def _identity_of(path: str) -> tuple[int, int]:
-    status = os.stat(path)
+def _identity_of(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
@@ -210,8 +212,8 @@ def is_damage(error: BaseException) -> bool:
 def may_have_committed(error: sqlite3.Error) -> bool:
     """Whether a COMMIT that failed may be found by whoever opens the file after a crash.
 
-    SQLite appends the pages to the WAL, the one that commits them last, and then calls `fsync`. When a write fails, that
-    last page is not there, and what precedes it is ignored (https://sqlite.org/fileformat2.html#walformat). When
+    SQLite appends the pages to the WAL, the one that commits them last, and then calls `fsync`. When a write fails,
+    that last page is not there, and what precedes it is ignored (https://sqlite.org/fileformat2.html#walformat). When
     something fails after it, the page is there, until the next transaction overwrites it.
     """
     return error.sqlite_errorcode not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)

@@ -72,8 +72,8 @@ class EmbeddedPlatform:
         retention: How long finished runs are kept.
         idempotency_key_ttl: How long an idempotency key is kept.
         max_arg_bytes: Longest argument of a start, and longest answer to a wait point, in bytes of UTF-8.
-        max_result_bytes: Longest result of a job, in bytes of UTF-8; it fails with the code `RESULT_TOO_LARGE`. What jobs
-            give to other jobs and to wait points is limited in the same way, and so are the arguments of
+        max_result_bytes: Longest result of a job, in bytes of UTF-8: above it the job fails with the code
+            `RESULT_TOO_LARGE`. It also limits what jobs give to other jobs and to wait points, and the arguments of
             `trigger_many` together.
         max_recoveries: How often a run is begun again because the process that executed it died, without getting any
             further; after that it is FAILED with the code `PROCESS_DIED`. A resume begins a new count.

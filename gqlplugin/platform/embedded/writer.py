@@ -61,7 +61,9 @@ class _Call(NamedTuple):
 
 
 class Part:
-    """What is written together or not at all. A later row for the same job, or state of the run, replaces an earlier one.
+    """What is written together or not at all.
+
+    A later row for the same job, or state of the run, replaces an earlier one.
 
     Args:
         run_id: The run that recorded it; None when a caller asks for it.
@@ -224,7 +226,7 @@ class Writer:
             InvalidInputError: SQLite refuses what a caller asks for.
         """
         waiter: asyncio.Future[None] = self._loop.create_future()
-        if self._refuses(part):
+        if self._refuses:
             waiter.set_exception(unavailable())
             return waiter
         part.waiters.append(waiter)
@@ -247,7 +249,7 @@ class Writer:
         """
         result: asyncio.Future[R] = self._loop.create_future()
         part = Part() if part is None else part
-        if self._refuses(part):
+        if self._refuses:
             result.set_exception(unavailable())
             return result
         part.calls.append(_Call(function, result, then, writes))
@@ -292,7 +294,8 @@ class Writer:
             self._handed_over.put(None)
             await asyncio.to_thread(self._thread.join)
 
-    def _refuses(self, part: Part) -> bool:
+    @property
+    def _refuses(self) -> bool:
         return self._closed or self.lost
 
     def _add(self, part: Part) -> None:
@@ -320,17 +323,7 @@ class Writer:
 
     def _done(self, batch: Batch, parts: list[Part], outcomes: list[_Outcome], polled: int | _Trouble | None) -> None:
         self._busy = False
-        trouble = polled if isinstance(polled, _Trouble) else None
-        for part, outcome in zip(parts, outcomes, strict=True):
-            if not isinstance(outcome, _Trouble):
-                part.succeed(outcome)
-                continue
-            if outcome.kind is not _Kind.REFUSED:
-                trouble = outcome
-            if outcome.kind is _Kind.PASSES and part.run_id is not None:
-                self._batch.keep(part, part.run_id)
-            else:
-                part.fail(outcome.error_for(part))
+        trouble = self._settle(parts, outcomes) or (polled if isinstance(polled, _Trouble) else None)
         if trouble is not None:
             self._suspend(trouble)
         elif parts and not self.writable.is_set():
@@ -345,6 +338,21 @@ class Writer:
             settle(future, None, None)
         if not self._batch.is_empty():
             self.flush()
+
+    def _settle(self, parts: list[Part], outcomes: list[_Outcome]) -> _Trouble | None:
+        """Tell those who wait; the trouble that there is with the file, if any."""
+        trouble = None
+        for part, outcome in zip(parts, outcomes, strict=True):
+            if not isinstance(outcome, _Trouble):
+                part.succeed(outcome)
+                continue
+            if outcome.kind is not _Kind.REFUSED:
+                trouble = outcome
+            if outcome.kind is _Kind.PASSES and part.run_id is not None:
+                self._batch.keep(part, part.run_id)
+            else:
+                part.fail(outcome.error_for(part))
+        return trouble
 
     def _suspend(self, trouble: _Trouble) -> None:
         """The file can't be written: fail what callers ask for, and try again what runs recorded."""
@@ -488,8 +496,8 @@ class _Trouble(NamedTuple):
     """Why something was not written.
 
     Attributes:
-        is_unknown: Whether it may be found when the file is opened again, after a crash: SQLite has written it, and could
-            not make sure that it is on the disk.
+        is_unknown: Whether it may be found when the file is opened again, after a crash: SQLite has written it, and
+            could not make sure that it is on the disk.
     """
 
     error: BaseException
