@@ -17,6 +17,7 @@ from gqlplugin.errors import (
     GqlpluginError,
     InvalidInputError,
     PlatformNotBoundError,
+    OutcomeUnknownError,
     PlatformUnavailableError,
     is_public,
     log_internal_error,
@@ -80,7 +81,7 @@ def _public(error: GraphQLError, executed: bool, hides_schema: bool) -> Iterator
 
 
 def _of_ours(error: GraphQLError, original: GqlpluginError) -> Iterator[GraphQLError]:
-    if isinstance(original, (PlatformUnavailableError, PlatformNotBoundError)):
+    if isinstance(original, (OutcomeUnknownError, PlatformUnavailableError, PlatformNotBoundError)):
         _logger.warning("%s in %s", original.code, _place_of(error), exc_info=original)
     else:
         _logger.debug("%s in %s: %s", original.code, _place_of(error), original)

@@ -156,7 +156,8 @@ class Platform(Protocol):
     """Starts workflows, and tells of their runs. The only way to start anything.
 
     Entering one (`async with platform:`) connects it and binds it to the current context. Its methods raise
-    `PlatformUnavailableError` when the platform can't answer.
+    `PlatformUnavailableError` when the platform can't answer; those that change something raise `OutcomeUnknownError`
+    where it may have been done all the same.
     """
 
     @property

@@ -104,7 +104,7 @@ class Starts:
         part = self._part(within)
         if within is not None:
             part.put_job(job_row(_answered(within, run.id)))
-        part.insert_run(row, partial(self._started, run))
+        part.insert_runs([row], partial(self._started, run))
         await self._writer.commit(part)
         return run.id
 
@@ -132,8 +132,12 @@ class Starts:
         part = self._part(within)
         if within is not None:
             part.put_job(job_row(replace(within, result=json.dumps(run_ids))))
-        for run, row in zip(runs, rows, strict=True):
-            part.insert_run(row, partial(self._started, run))
+
+        def then() -> None:
+            for run in runs:
+                self._started(run)
+
+        part.insert_runs(rows, then)
         await self._writer.commit(part)
         return run_ids
 

@@ -73,17 +73,18 @@ class Part:
 
     def __init__(self, run_id: str | None = None) -> None:
         self.run_id = run_id
-        self.runs: list[Row] = []
+        # tuples, most of them empty: a list of each would be one more thing for the garbage collector to visit
+        self.runs: tuple[Row, ...] = ()
         self.state: Row | None = None
         self.jobs: dict[str, Row] = {}
-        self.calls: list[_Call] = []
-        self.thens: list[Callable[[], None]] = []
-        self.waiters: list[asyncio.Future[None]] = []
+        self.calls: tuple[_Call, ...] = ()
+        self.thens: tuple[Callable[[], None], ...] = ()
+        self.waiters: tuple[asyncio.Future[None], ...] = ()
 
-    def insert_run(self, row: Row, then: Callable[[], None]) -> None:
-        """Add a run, and what to do on the loop once it is durable, whoever still waits for it by then."""
-        self.runs.append(row)
-        self.thens.append(then)
+    def insert_runs(self, rows: Iterable[Row], then: Callable[[], None]) -> None:
+        """Add runs, and what to do on the loop once they are durable, whoever still waits for them by then."""
+        self.runs += tuple(rows)
+        self.thens += (then,)
 
     def put_job(self, row: Row) -> None:
         """Add a job, new or changed."""
@@ -226,11 +227,13 @@ class Writer:
             InvalidInputError: SQLite refuses what a caller asks for.
         """
         waiter: asyncio.Future[None] = self._loop.create_future()
-        if self._refuses:
+        if self._closed or self.lost:
             waiter.set_exception(unavailable())
             return waiter
-        part.waiters.append(waiter)
-        self._add(part)
+        part.waiters += (waiter,)
+        if part.run_id is None:
+            self._batch.asked.append(part)
+        self.flush()
         return waiter
 
     def call(
@@ -249,11 +252,13 @@ class Writer:
         """
         result: asyncio.Future[R] = self._loop.create_future()
         part = Part() if part is None else part
-        if self._refuses:
+        if self._closed or self.lost:
             result.set_exception(unavailable())
             return result
-        part.calls.append(_Call(function, result, then, writes))
-        self._add(part)
+        part.calls += (_Call(function, result, then, writes),)
+        if part.run_id is None:
+            self._batch.asked.append(part)
+        self.flush()
         return result
 
     def poll(self) -> None:
@@ -293,15 +298,6 @@ class Writer:
             self._drop(self._batch.parts())
             self._handed_over.put(None)
             await asyncio.to_thread(self._thread.join)
-
-    @property
-    def _refuses(self) -> bool:
-        return self._closed or self.lost
-
-    def _add(self, part: Part) -> None:
-        if part.run_id is None:
-            self._batch.asked.append(part)
-        self.flush()
 
     def _next_try(self) -> asyncio.Future[None]:
         tried: asyncio.Future[None] = self._loop.create_future()
@@ -387,7 +383,7 @@ class Writer:
     def _probe(self) -> Part:
         """What has SQLite write, whatever else there is: all of that may only read."""
         probe = Part()
-        probe.calls.append(_Call(touch, begin(self._loop.create_future()), None, writes=False))
+        probe.calls = (_Call(touch, begin(self._loop.create_future()), None, writes=False),)
         return probe
 
     def _resume(self) -> None:
@@ -571,7 +567,9 @@ def _commit(connection: sqlite3.Connection, parts: Sequence[Part], files: Journa
         states = [part.state for part in parts if part.state is not None]
         _insert(connection, _UPDATE_STATE, states, _UPDATE_STATE_END)
         _insert(connection, _INSERT_JOB, [row for part in parts for row in part.jobs.values()], _REPLACE_JOB)
-        results: list[_Outcome] = [[_try(connection, call.function) for call in part.calls] for part in parts]
+        results: list[_Outcome] = [
+            [_try(connection, call.function) for call in part.calls] if part.calls else () for part in parts
+        ]
         if files is not None:
             files.check(connection)
         _end(connection)

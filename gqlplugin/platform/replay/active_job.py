@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from gqlplugin.codec import same_json
+from gqlplugin.codec import is_longer, same_json
 from gqlplugin.errors import (
     DefinitionError,
     FailedPreconditionError,
@@ -103,7 +103,8 @@ class ActiveJob(JobRuntime):
         try:
             with enter_scope(self._scope):
                 result = await self.job.execute(self.arg, self)
-                self.replay.check_result(self.stacked_name, result)
+                if is_longer(result, self.replay.recorder.max_bytes):
+                    raise self._too_large()
             await self._end()
             if not self._scope.is_empty:
                 await self._scope.commit()
@@ -383,6 +384,13 @@ class ActiveJob(JobRuntime):
                 f"Run {self.execution.id} has recorded trigger {left.place}, {left.name!r}, which job "
                 f"{self.stacked_name!r} no longer makes: code around triggers must lead to the same triggers."
             )
+
+    def _too_large(self) -> JobFailedError:
+        message = (
+            f"The result of job {self.stacked_name!r} has more than {self.replay.recorder.max_bytes} bytes: keep large "
+            "values elsewhere and refer to them."
+        )
+        return JobFailedError(message, code="RESULT_TOO_LARGE", may_retry=False)
 
     def _describe(self, error: BaseException) -> ExecutionError:
         detail = "".join(traceback.format_exception(error))

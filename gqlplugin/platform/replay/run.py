@@ -200,20 +200,6 @@ class Replay:
             )
         return record
 
-    def check_result(self, job: str, result: str) -> None:
-        """Refuse a result that is too large to be recorded.
-
-        Raises:
-            JobFailedError: It is.
-        """
-        if is_longer(result, self.recorder.max_bytes):
-            raise JobFailedError(
-                f"The result of job {job!r} has more than {self.recorder.max_bytes} bytes: keep large values elsewhere "
-                "and refer to them.",
-                code="RESULT_TOO_LARGE",
-                may_retry=False,
-            )
-
     def begun(self, place: str) -> JobExecution | None:
         """A job at a place that has triggered something and has no outcome: its body runs again only to get there."""
         record = self.record.get(place)
