@@ -16,8 +16,8 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOpe
 from gqlplugin.errors import (
     GqlpluginError,
     InvalidInputError,
-    PlatformNotBoundError,
     OutcomeUnknownError,
+    PlatformNotBoundError,
     PlatformUnavailableError,
     is_public,
     log_internal_error,
