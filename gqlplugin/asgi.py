@@ -27,6 +27,7 @@ from gqlplugin.graphql.view import GraphQLApp, warn_of_anonymous
 from gqlplugin.oauth.secrets import secret_bytes
 from gqlplugin.oauth.token_endpoint import TokenEndpoint
 from gqlplugin.platform.base import Platform
+from gqlplugin.platform.health import health_routes
 from gqlplugin.webhooks import check_secrets, webhook_routes
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ __all__ = [
     "Lifespan",
     "create_asgi",
     "graphql_routes",
+    "health_routes",
     "lifespan",
     "token_routes",
     "webhook_routes",
@@ -193,6 +195,7 @@ def create_asgi(
     limits: Limits = Limits(),  # noqa: B008 - immutable
     allowed_origins: Sequence[str] = (),
     execute: bool | None = None,
+    health_path: str | None = "/healthz",
     routes: Iterable[BaseRoute] = (),
     middleware: Sequence[Middleware] = (),
 ) -> Starlette:
@@ -219,7 +222,8 @@ def create_asgi(
         limits: See there.
         allowed_origins: See there.
         execute: Whether this process runs jobs; see `lifespan`.
-        routes: More routes of yours.
+        health_path: Where probes ask whether runs can be started; see `health_routes`. None leaves it out.
+        routes: More routes of yours; one of them at `health_path` replaces it.
         middleware: Starlette's.
 
     Raises:
@@ -242,6 +246,7 @@ def create_asgi(
     has_webhooks = any(isinstance(one.trigger, IncomingWebhookTrigger) for one in app.executors.values())
     webhooks = webhook_routes(app, platform) if has_webhooks else []
     tokens = token_routes(app) if app.auth is not None and app.auth.secrets else []
+    health = [] if health_path is None else health_routes(platform, path=health_path)
     running = lifespan(app, platform, schema=schema, execute=execute)
 
     @asynccontextmanager
@@ -251,4 +256,6 @@ def create_asgi(
         async with running(asgi):
             yield
 
-    return Starlette(debug=debug, routes=[*endpoint, *webhooks, *tokens, *routes], middleware=middleware, lifespan=run)
+    return Starlette(
+        debug=debug, routes=[*endpoint, *webhooks, *tokens, *routes, *health], middleware=middleware, lifespan=run
+    )

@@ -374,6 +374,13 @@ def check_json(text: str, *, max_bytes: int) -> None:
         raise InvalidInputError(f"The arguments are not valid JSON: {error}.") from None
 
 
+def is_longer(text: str, max_bytes: int) -> bool:
+    """Whether a text has more bytes in UTF-8; it is encoded only where its number of characters leaves that open."""
+    if len(text) * 4 <= max_bytes:
+        return False
+    return len(text) > max_bytes or len(text.encode(errors="replace")) > max_bytes
+
+
 def is_unicode(text: str) -> bool:
     """Whether a text can be written as UTF-8: JSON clients can send half a surrogate pair, which can't."""
     try:

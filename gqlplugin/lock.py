@@ -21,7 +21,7 @@ class FileLock:
     """
 
     def __init__(self, path: str) -> None:
-        self._path = path
+        self.path = path
         self._descriptor: int | None = None
 
     def acquire(self) -> bool:
@@ -29,7 +29,7 @@ class FileLock:
         if self._descriptor in _own:
             return True
         with _forking:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             keep_from_children(descriptor)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

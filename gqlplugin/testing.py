@@ -26,13 +26,23 @@ class MemoryPlatform(EmbeddedPlatform):
 
     Args:
         max_arg_bytes: As for `EmbeddedPlatform`.
+        max_result_bytes: As for `EmbeddedPlatform`.
         idempotency_key_ttl: As for `EmbeddedPlatform`.
     """
 
     def __init__(
-        self, *, max_arg_bytes: int = 1024 * 1024, idempotency_key_ttl: timedelta = timedelta(hours=24)
+        self,
+        *,
+        max_arg_bytes: int = 1024 * 1024,
+        max_result_bytes: int = 16 * 1024 * 1024,
+        idempotency_key_ttl: timedelta = timedelta(hours=24),
     ) -> None:
-        super().__init__(":memory:", max_arg_bytes=max_arg_bytes, idempotency_key_ttl=idempotency_key_ttl)
+        super().__init__(
+            ":memory:",
+            max_arg_bytes=max_arg_bytes,
+            max_result_bytes=max_result_bytes,
+            idempotency_key_ttl=idempotency_key_ttl,
+        )
 
 
 @dataclass(frozen=True, slots=True)

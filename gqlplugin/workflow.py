@@ -153,6 +153,7 @@ class Workflow(Generic[I, O]):
             IdempotencyKeyReusedError: The key was used with other arguments.
             PlatformNotBoundError: No platform is bound here.
             PlatformUnavailableError: The platform can't answer; nothing was started.
+            OutcomeUnknownError: The platform can't answer, and may have started it: ask again under an idempotency key.
         """
         runtime = current_job.get()
         recorded = None if runtime is None else partial(runtime.has_recorded, started_name(self.name))
@@ -237,6 +238,7 @@ class Workflow(Generic[I, O]):
             ForbiddenError: The workflow's `permission` refuses the caller.
             PlatformNotBoundError: No platform is bound here.
             PlatformUnavailableError: The platform can't answer; nothing was started.
+            OutcomeUnknownError: The platform can't answer, and may have started all of them.
             UnsupportedError: The platform can't start several at once, or the client sent an idempotency key.
         """
         return await _start_all(self, [self.encode_args(one) for one in args], auth_invoker)

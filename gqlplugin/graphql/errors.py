@@ -19,6 +19,7 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOpe
 from gqlplugin.errors import (
     GqlpluginError,
     InvalidInputError,
+    OutcomeUnknownError,
     PlatformNotBoundError,
     PlatformUnavailableError,
     contained,
@@ -144,7 +145,7 @@ def _public(error: GraphQLError, executed: bool, hides_schema: bool) -> Iterator
 
 
 def _of_ours(error: GraphQLError, original: GqlpluginError) -> Iterator[GraphQLError]:
-    if isinstance(original, (PlatformUnavailableError, PlatformNotBoundError)):
+    if isinstance(original, (OutcomeUnknownError, PlatformUnavailableError, PlatformNotBoundError)):
         _logger.warning("%s in %s", original.code, _place_of(error), exc_info=original)
     else:
         _logger.debug("%s in %s: %s", original.code, _place_of(error), original)

@@ -156,7 +156,8 @@ class Platform(Protocol):
     """Starts workflows, and tells of their runs. The only way to start anything.
 
     Entering one (`async with platform:`) connects it and binds it to the current context. Its methods raise
-    `PlatformUnavailableError` when the platform can't answer.
+    `PlatformUnavailableError` when the platform can't answer; those that change something raise `OutcomeUnknownError`
+    where it may have been done all the same.
     """
 
     @property
@@ -172,6 +173,16 @@ class Platform(Protocol):
         """While entered, this process may run the jobs of the definitions, and fires their schedules.
 
         The definitions are bound, and `definitions.running(self)` is entered.
+        """
+        ...
+
+    async def check_health(self) -> None:
+        """Return if runs can be started now, as far as can be told without starting one.
+
+        Raises:
+            PlatformUnavailableError: They can't; what is wrong is in the log.
+            PlatformCredentialsError: The platform refuses the credentials of this server.
+            SetupError: The platform is not entered.
         """
         ...
 

@@ -244,3 +244,10 @@ async def test_many_starts_at_once_all_run(platform: Platform) -> None:
         assert len(set(run_ids)) == 200
         await in_status(platform, run_ids[-1], ExecutionStatus.SUCCESS)
         assert [await output_of(platform, run_id) for run_id in run_ids] == list(range(200))
+
+
+async def test_a_platform_that_takes_starts_is_well(platform: Platform) -> None:
+    """`check_health` returns while a platform is entered, and starts nothing."""
+    async with executing(platform, echo_workflow()):
+        await platform.check_health()
+        assert await all_runs(platform) == []

@@ -60,6 +60,10 @@ class Recorder:
     record: dict[str, JobExecution] = field(default_factory=dict)
     dies_after: int | None = None
     started: list[str] = field(default_factory=list)
+    max_bytes: int = 1024 * 1024
+
+    async def ready(self) -> None:
+        """It always is."""
 
     def note(self, job: ActiveJob) -> None:
         """Nothing depends on it."""

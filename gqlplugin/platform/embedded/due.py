@@ -53,7 +53,6 @@ def find_due(
     *,
     room: Mapping[str, int],
     skip: Collection[str],
-    stalled: Collection[str],
     crashed_up_to: int = 0,
     now: datetime,
 ) -> Due:
@@ -63,11 +62,10 @@ def find_due(
         connection: A connection that reads.
         room: How many runs of each workflow there is room for.
         skip: IDs of runs that are active here; the file may not know it yet.
-        stalled: IDs of runs to pick up whatever the file says of them.
         crashed_up_to: The row of the last run that may have been running when the process before this one died.
         now: What counts as due.
     """
-    ids: list[str] = list(stalled)
+    ids: list[str] = []
     behind: set[str] = set()
     for name, free in room.items():
         for found, run_id in enumerate(_due_of(connection, name, skip, now)):

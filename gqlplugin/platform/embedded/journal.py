@@ -9,9 +9,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Self
 
-from gqlplugin.errors import PlatformUnavailableError
 from gqlplugin.platform.embedded.changes import Changes, find_marks
-from gqlplugin.platform.embedded.database import MEMORY, open_writer
+from gqlplugin.platform.embedded.database import MEMORY, WRITE_ERRORS, JournalFiles, open_writer, unavailable
 from gqlplugin.platform.embedded.reader import PooledReader, Reader, WriterReader
 from gqlplugin.platform.embedded.writer import Batch, Writer
 
@@ -28,7 +27,8 @@ class Journal:
 
     def __init__(self, path: str, connection: sqlite3.Connection) -> None:
         self.path = path
-        self.writer = Writer(connection, self._committed, self._foreign_committed)
+        self.files = None if self.in_memory else JournalFiles(path)
+        self.writer = Writer(connection, self.files, self._committed, self._foreign_committed)
         self.reader: Reader = WriterReader(self.writer) if self.in_memory else PooledReader(path)
         self.changes = Changes(lambda run_ids: self.reader.read(partial(find_marks, run_ids=run_ids)))
         self.on_foreign_commit: Callable[[], None] | None = None
@@ -51,12 +51,32 @@ class Journal:
         """Whether there is no file, and so no other process."""
         return self.path == MEMORY
 
+    def watch(self, path: str) -> None:
+        """Take the journal for lost when another file is deleted or replaced: the lock of the process that executes."""
+        if self.files is not None:
+            self.files.add(path)
+
+    def unwatch(self, path: str) -> None:
+        """Undo `watch`."""
+        if self.files is not None:
+            self.files.remove(path)
+
+    async def check(self) -> None:
+        """Check that it can be read, and was written the last time that it was tried.
+
+        Raises:
+            PlatformUnavailableError: It can't.
+        """
+        if not self.writer.writable.is_set():
+            raise unavailable()
+        await self.reader.read(lambda connection: connection.execute("SELECT 1 FROM run LIMIT 1").fetchone())
+
     async def close(self) -> None:
         """Write what is left, and let go of the file."""
         if self._timer is not None:
             self._timer.cancel()
         self.changes.close()
-        with suppress(PlatformUnavailableError):  # logged by the writer; the file is let go of all the same
+        with suppress(*WRITE_ERRORS):  # logged by the writer; the file is let go of all the same
             await self.writer.close()
         await asyncio.to_thread(self.reader.close)
 

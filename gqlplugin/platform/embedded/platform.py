@@ -24,6 +24,7 @@ from gqlplugin.execution import (
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.base import Binding, Definitions, bind, find_binding
 from gqlplugin.platform.embedded.cancels import cancel
+from gqlplugin.platform.embedded.database import checked_path
 from gqlplugin.platform.embedded.due import resume
 from gqlplugin.platform.embedded.journal import Journal
 from gqlplugin.platform.embedded.reader import (
@@ -47,6 +48,8 @@ from gqlplugin.platform.record import shown
 from gqlplugin.telemetry import count_end
 
 MAX_PAGE = 1000
+MAX_BYTES = 256 * 1024 * 1024
+"""SQLite keeps no row of more than 1e9 bytes, and that of a job has its input and its result."""
 
 
 @callable_from_any_loop
@@ -69,12 +72,16 @@ class EmbeddedPlatform:
             process ends.
         retention: How long finished runs are kept.
         idempotency_key_ttl: How long an idempotency key is kept.
-        max_arg_bytes: Longest argument of a start, in bytes of UTF-8.
+        max_arg_bytes: Longest argument of a start, and longest answer to a wait point, in bytes of UTF-8.
+        max_result_bytes: Longest result of a job, in bytes of UTF-8: above it the job fails with the code
+            `RESULT_TOO_LARGE`. It also limits what jobs give to other jobs and to wait points, and the arguments of
+            `trigger_many` together.
         max_recoveries: How often a run is begun again because the process that executed it died, without getting any
             further; after that it is FAILED with the code `PROCESS_DIED`. A resume begins a new count.
 
     Raises:
-        ValueError: `max_recoveries` is less than 1.
+        ValueError: `max_recoveries` is less than 1, `max_arg_bytes` or `max_result_bytes` is not from 1 to 256 MiB, or
+            `path` is empty or the URI of a file.
     """
 
     separate_workers = False
@@ -89,6 +96,7 @@ class EmbeddedPlatform:
         retention: timedelta = timedelta(days=30),
         idempotency_key_ttl: timedelta = timedelta(hours=24),
         max_arg_bytes: int = 1024 * 1024,
+        max_result_bytes: int = 16 * 1024 * 1024,
         max_recoveries: int = 5,
     ) -> None:
         check_durations(
@@ -101,19 +109,24 @@ class EmbeddedPlatform:
                 "max_concurrent_runs": max_concurrent_runs,
                 "threads": threads,
                 "max_arg_bytes": max_arg_bytes,
+                "max_result_bytes": max_result_bytes,
                 "max_recoveries": max_recoveries,
             },
         )
         if max_recoveries < 1:
             raise ValueError(f"max_recoveries must be at least 1, not {max_recoveries}")
+        for name, limit in (("max_arg_bytes", max_arg_bytes), ("max_result_bytes", max_result_bytes)):
+            if not 1 <= limit <= MAX_BYTES:
+                raise ValueError(f"{name} must be from 1 to {MAX_BYTES}, not {limit}")
         self._max_recoveries = max_recoveries
-        self._path = os.fspath(path)
+        self._path = checked_path(path)
         self._max_concurrent_runs = max_concurrent_runs
         self._threads = threads
         self._shutdown_grace = shutdown_grace
         self._retention = retention
         self._key_ttl = idempotency_key_ttl
         self._max_arg_bytes = max_arg_bytes
+        self._max_result_bytes = max_result_bytes
         self._entering = Entering(self, self._open)
         self._worker: Worker | None = None
 
@@ -157,7 +170,7 @@ class EmbeddedPlatform:
 
     def _runner(self, definitions: Definitions) -> Runner:
         journal, starts = self._entering.opened()
-        recorder = JournalRecorder(journal.writer, starts, threads=self._threads)
+        recorder = JournalRecorder(journal.writer, starts, threads=self._threads, max_bytes=self._max_result_bytes)
         return Runner(
             definitions,
             journal.writer,
@@ -166,6 +179,11 @@ class EmbeddedPlatform:
             max_concurrent_runs=self._max_concurrent_runs,
             max_recoveries=self._max_recoveries,
         )
+
+    async def check_health(self) -> None:
+        """Check that runs can be started; see `Platform.check_health`. It reads, and does not write."""
+        journal, _ = self._entering.opened()
+        await journal.check()
 
     async def start_workflow(
         self,
@@ -291,6 +309,7 @@ class EmbeddedPlatform:
                 check_name=self._check_name,
                 started=self._started,
                 max_arg_bytes=self._max_arg_bytes,
+                max_sum_bytes=self._max_result_bytes,
                 key_ttl=self._key_ttl,
                 firing_key_ttl=self._retention,
                 clock=clock,

@@ -29,7 +29,8 @@ class JournalRecorder:
     outcome.
     """
 
-    def __init__(self, writer: Writer, starts: Starts, *, threads: int) -> None:
+    def __init__(self, writer: Writer, starts: Starts, *, threads: int, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
         self._writer = writer
         self._starts = starts
         self._threads = DaemonThreads(threads)
@@ -54,11 +55,16 @@ class JournalRecorder:
         self._writer.put_job(job_row(state))
         self._writer.flush()
 
+    async def ready(self) -> None:
+        """Wait until the journal can be written: what a job does meanwhile could be lost with this process."""
+        if not self._writer.writable.is_set():
+            await self._writer.writable.wait()
+
     async def finish(self, job: JobExecution) -> None:
-        """Write the outcome of a job, durably."""
+        """Write the outcome of a job, durably; while the journal can't be written, this waits."""
         self.ended(job)
         self._writer.put_job(job_row(job))
-        await self._commit()
+        await self._commit(job.run_id)
 
     async def park(self, job: ActiveJob, wait: JobExecution, timeout: timedelta | None) -> None:
         """Write that a run waits, with the state of the jobs that led there, in one transaction."""
@@ -78,7 +84,7 @@ class JournalRecorder:
                 started_at=main.started_at,
             )
         )
-        await self._commit()
+        await self._commit(wait.run_id)
 
     async def start_workflow(
         self,
@@ -146,9 +152,9 @@ class JournalRecorder:
         self._write(self._aged | self._fresh)
         self._aged, self._fresh = {}, {}
 
-    async def _commit(self) -> None:
+    async def _commit(self, run_id: str) -> None:
         try:
-            await self._writer.commit()
+            await self._writer.commit(self._writer.recorded(run_id))
         except PlatformUnavailableError as error:
             raise RunInterrupted from error
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from gqlplugin.errors import PlatformUnavailableError
+from gqlplugin.platform.embedded.database import WRITE_ERRORS
 from gqlplugin.platform.embedded.rows import from_microseconds, to_microseconds
 from gqlplugin.platform.embedded.writer import Writer
 from gqlplugin.platform.ids import first_uuid7_of
@@ -72,7 +72,7 @@ async def keep_tidy(writer: Writer, retention: timedelta, clock: ExpiryClock) ->
             more = True
             while more:
                 more = await writer.call(partial(delete_expired, retention=retention, now=now))
-        except PlatformUnavailableError:
+        except WRITE_ERRORS:
             _logger.warning("Expired runs could not be deleted; the next try is in %s seconds", _EVERY_SECONDS)
         await asyncio.sleep(_EVERY_SECONDS)
 

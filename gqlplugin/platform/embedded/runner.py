@@ -14,6 +14,7 @@ from functools import partial
 
 from gqlplugin.errors import PlatformUnavailableError
 from gqlplugin.execution import (
+    ExecutionError,
     ExecutionStatus,
     JobExecution,
     JobStatus,
@@ -22,6 +23,7 @@ from gqlplugin.execution import (
 )
 from gqlplugin.platform.base import Definitions
 from gqlplugin.platform.embedded.cancels import find_cancels, settle_cancels
+from gqlplugin.platform.embedded.database import WRITE_ERRORS
 from gqlplugin.platform.embedded.due import (
     Due,
     DueRun,
@@ -37,10 +39,10 @@ from gqlplugin.platform.embedded.queue import count_queued
 from gqlplugin.platform.embedded.reader import Reader
 from gqlplugin.platform.embedded.recorder import JournalRecorder
 from gqlplugin.platform.embedded.rows import Row, job_row, state_row, status_in
-from gqlplugin.platform.embedded.writer import Writer
+from gqlplugin.platform.embedded.writer import RowRefusedError, Writer
 from gqlplugin.platform.queue import QueueDepth
 from gqlplugin.platform.record import retry_wait
-from gqlplugin.platform.replay import Replay, RunInterrupted, RunParked
+from gqlplugin.platform.replay import MAIN, Replay, RunInterrupted, RunParked
 from gqlplugin.platform.watchdog import Watchdog
 from gqlplugin.tasks import begin, stop
 from gqlplugin.telemetry import count_end
@@ -49,7 +51,7 @@ _logger = logging.getLogger("gqlplugin.embedded")
 _runs_logger = logging.getLogger("gqlplugin.runs")  # failed runs, as in `Replay.log_failure`
 
 _PER_TURN = 32
-_STALL_SECONDS = 1.0
+_AGAIN_SECONDS = 1.0
 _LONGEST_SLEEP_SECONDS = 15.0  # while a run waits for a time: the clock may be set
 _ALONE_SECONDS = 2.0
 _AGAIN = (ExecutionStatus.PENDING_RESUME, ExecutionStatus.PENDING_RETRY, ExecutionStatus.WAITING)
@@ -93,7 +95,6 @@ class Runner:
         self._ended: set[str] = set()
         self._ending: Counter[str] = Counter()
         self._reading = False
-        self._stalled: set[str] = set()
         self._broken: set[str] = set()
         self._behind: frozenset[str] = frozenset(self._main_jobs)
         self._passed: set[str] = set()
@@ -200,7 +201,8 @@ class Runner:
                         replay.execution.id,
                         replay.execution.workflow_name,
                     )
-        await asyncio.gather(ending, self._writer.commit(), return_exceptions=True)
+        await self._writer.give_up()
+        await asyncio.gather(ending, return_exceptions=True)
 
     def threads_at_work(self) -> list[threading.Thread]:
         """The threads of plain jobs that have not ended, also of those that were canceled or stopped."""
@@ -211,11 +213,11 @@ class Runner:
             self._wake.clear()
             try:
                 next_at = await self._launch_due()
-            except PlatformUnavailableError:
-                next_at = datetime.now(UTC) + timedelta(seconds=_STALL_SECONDS)
+            except WRITE_ERRORS:
+                next_at = datetime.now(UTC) + timedelta(seconds=_AGAIN_SECONDS)
             except Exception:
-                _logger.exception("Due runs could not be read; the next try is in %s seconds", _STALL_SECONDS)
-                next_at = datetime.now(UTC) + timedelta(seconds=_STALL_SECONDS)
+                _logger.exception("Due runs could not be read; the next try is in %s seconds", _AGAIN_SECONDS)
+                next_at = datetime.now(UTC) + timedelta(seconds=_AGAIN_SECONDS)
             timeout = None if next_at is None else max(0.0, (next_at - datetime.now(UTC)).total_seconds())
             if timeout is not None:
                 timeout = min(timeout, _LONGEST_SLEEP_SECONDS)
@@ -226,15 +228,13 @@ class Runner:
                 pass
 
     async def _launch_due(self) -> datetime | None:
+        await self._writer.writable.wait()
         self._passed.clear()
-        kept, self._stalled = self._stalled, set()
-        stalled = kept - self._active.keys()
         room = {name: min(free, _PER_TURN) for name in self._main_jobs if (free := self._room(name)) > 0}
         find = partial(
             find_due,
             room=room,
             skip=self._broken.union(self._active),
-            stalled=stalled,
             crashed_up_to=self._crashed_up_to,
             now=datetime.now(UTC),
         )
@@ -243,12 +243,10 @@ class Runner:
             due: Due = await self._reader.read(find)
             if due.clock_was_ahead:
                 await self._restart_waits()
-            kept = stalled & {found.run.id for found in due.runs}
             self._behind = due.behind | self._passed | (self._main_jobs.keys() - room.keys())
             for found in due.runs:
                 await self._take(found)
         finally:
-            self._stalled |= kept - self._active.keys() - self._ended
             self._reading = False
             self._ended.clear()
         if any(self._room(name) > 0 for name in self._behind):
@@ -264,7 +262,7 @@ class Runner:
     async def _take(self, found: DueRun) -> None:
         """Launch a run that the file says is due, unless it was launched while the file was read."""
         run, record = found.run, found.record
-        if self._is_known(run) or run.workflow_name not in self._main_jobs:
+        if self._is_known(run) or run.workflow_name not in self._main_jobs or not self._writer.writable.is_set():
             return
         if self._room(run.workflow_name) <= 0:
             self._behind |= {run.workflow_name}
@@ -345,16 +343,15 @@ class Runner:
             if is_canceled and await replay.threads_ended():
                 outcome = replace(outcome, finished_at=datetime.now(UTC))
             await self._conclude(replay, outcome, workflow.retry_policy)
+        except RowRefusedError as error:
+            await self._conclude_refused(replay, main_job.name, error)
         except RunParked:
             self.wake()  # its time-out may be the next thing that is due
-        except (RunInterrupted, PlatformUnavailableError):
+        except (RunInterrupted, PlatformUnavailableError):  # it is left to the process that executes the file next
             self._recorder.abandoned(run)
-            if not self._draining:
-                _logger.warning(
-                    "Run %s stopped, as the journal could not be written; it goes on from its record", run.id
-                )
-                self._stalled.add(run.id)
-                asyncio.get_running_loop().call_later(_STALL_SECONDS, self.wake)
+        except asyncio.CancelledError:
+            self._recorder.abandoned(run)
+            raise
         except Exception:
             # not tried again here: what fails in the platform itself would run the same jobs over and over
             self._broken.add(run.id)
@@ -374,12 +371,33 @@ class Runner:
         self._recorder.ended(outcome)
         self._writer.put_job(job)
         self._writer.put_state(state)
-        await self._writer.commit()
+        await self._writer.commit(self._writer.recorded(run.id))
         replay.log_failure(outcome, policy, retry_in)
         if (status := status_in(state)).is_final:
             count_end(run, status, outcome.finished_at or datetime.now(UTC))
         else:
             self.wake()  # a retry may be due
+
+    async def _conclude_refused(self, replay: Replay, main_job: str, refusal: RowRefusedError) -> None:
+        """Write that the run failed because something of it can't be recorded, and nothing else of it."""
+        run, now = replay.execution, datetime.now(UTC)
+        message = "Something that this run recorded can't be kept: the log of the server says why."
+        outcome = JobExecution(
+            run_id=run.id,
+            place=MAIN,
+            name=main_job,
+            stacked_name=main_job,
+            status=JobStatus.FAILED,
+            input=run.input,
+            error=ExecutionError("UNRECORDABLE", message, str(refusal), may_retry=False),
+            started_at=run.started_at or now,
+            finished_at=now,
+        )
+        self._recorder.abandoned(run)
+        try:
+            await self._conclude(replay, outcome, None)
+        except (RunInterrupted, PlatformUnavailableError):
+            self._broken.add(run.id)
 
     def _release(self, run: WorkflowExecution) -> None:
         del self._active[run.id]

@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from gqlplugin.errors import PlatformUnavailableError
 from gqlplugin.execution import ExecutionStatus, WorkflowExecution
 from gqlplugin.identity import executor_user
 from gqlplugin.names import executor_of
 from gqlplugin.platform.embedded import writer as journal
+from gqlplugin.platform.embedded.database import WRITE_ERRORS
 from gqlplugin.platform.embedded.rows import AT_ONCE, Row, from_microseconds, run_row, to_microseconds
 from gqlplugin.platform.embedded.writer import Writer
 from gqlplugin.platform.ids import uuid7
@@ -69,7 +69,7 @@ class Scheduler:
             wait = self.longest_sleep
             try:
                 next_at = await self.fire_due()
-            except PlatformUnavailableError:  # logged by the writer
+            except WRITE_ERRORS:  # logged by the writer
                 wait = min(_AGAIN, wait)
             except Exception:
                 _logger.exception("Schedules could not be fired; the next try is in %s seconds", _AGAIN.seconds)
@@ -96,7 +96,7 @@ class Scheduler:
         )
         failed = False
         for name, outcome in zip(due, outcomes, strict=True):
-            if isinstance(outcome, PlatformUnavailableError) or not isinstance(outcome, Exception | None):
+            if isinstance(outcome, WRITE_ERRORS) or not isinstance(outcome, Exception | None):
                 raise outcome
             if outcome is not None:
                 failed = True

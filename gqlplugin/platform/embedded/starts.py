@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from gqlplugin.codec import check_json, is_unicode
+from gqlplugin.codec import check_json, is_longer, is_unicode
 from gqlplugin.errors import IdempotencyKeyReusedError, InvalidInputError
 from gqlplugin.execution import ExecutionStatus, JobExecution, WorkflowExecution
 from gqlplugin.idempotency import note_earlier_start
@@ -20,7 +20,7 @@ from gqlplugin.platform.embedded import writer as journal
 from gqlplugin.platform.embedded.reader import find_run
 from gqlplugin.platform.embedded.retention import ExpiryClock
 from gqlplugin.platform.embedded.rows import AT_ONCE, job_row, run_row, to_microseconds
-from gqlplugin.platform.embedded.writer import Writer
+from gqlplugin.platform.embedded.writer import Part, Writer
 from gqlplugin.platform.ids import is_uuid7, uuid7
 from gqlplugin.telemetry import current_trace
 
@@ -36,6 +36,7 @@ class Starts:
         check_name: Refuses a workflow that can't be run.
         started: Told of each new run once it is durable.
         max_arg_bytes: Longest argument, in bytes of UTF-8.
+        max_sum_bytes: The same for all arguments of `start_all` together.
         key_ttl: How long an idempotency key is kept.
         firing_key_ttl: The same for the firings of executors, unless the other is longer.
         clock: By which keys expire.
@@ -48,6 +49,7 @@ class Starts:
         check_name: Callable[[str], None],
         started: Callable[[WorkflowExecution], None],
         max_arg_bytes: int,
+        max_sum_bytes: int,
         key_ttl: timedelta,
         firing_key_ttl: timedelta,
         clock: ExpiryClock,
@@ -56,6 +58,7 @@ class Starts:
         self._check_name = check_name
         self._started = started
         self._max_arg_bytes = max_arg_bytes
+        self._max_sum_bytes = max_sum_bytes
         self._key_ttl = key_ttl
         self._firing_key_ttl = firing_key_ttl
         self._clock = clock
@@ -100,11 +103,11 @@ class Starts:
         if idempotency_key is not None:
             return await self._start_once(run, idempotency_key, within)
         row = run_row(run, due_at=AT_ONCE)
+        part = self._part(within)
         if within is not None:
-            self._writer.put_job(job_row(_answered(within, run.id)))
-        self._writer.insert_run(row)
-        self._writer.then(partial(self._started, run))
-        await self._writer.commit()
+            part.put_job(job_row(_answered(within, run.id)))
+        part.insert_runs([row], partial(self._started, run))
+        await self._writer.commit(part)
         return run.id
 
     async def start_all(
@@ -120,15 +123,29 @@ class Starts:
         """Start one run per argument, durably, in one transaction, and return their IDs."""
         if len(args) > MAX_STARTS:
             raise InvalidInputError(f"At most {MAX_STARTS} runs are started at once, not {len(args)}.")
+        if sum(map(len, args)) * 4 > self._max_sum_bytes and is_longer("".join(args), self._max_sum_bytes):
+            raise InvalidInputError(
+                f"The arguments have more than {self._max_sum_bytes} bytes together: start fewer runs at once, or keep "
+                "large values elsewhere and refer to them. Nothing was started."
+            )
         runs = [self._new(name, arg, caller=caller, invoker=invoker, depth=depth) for arg in args]
         run_ids = [run.id for run in runs]
+        rows = [run_row(run, due_at=AT_ONCE) for run in runs]
+        part = self._part(within)
         if within is not None:
-            self._writer.put_job(job_row(replace(within, result=json.dumps(run_ids))))
-        for run in runs:
-            self._writer.insert_run(run_row(run, due_at=AT_ONCE))
-            self._writer.then(partial(self._started, run))
-        await self._writer.commit()
+            part.put_job(job_row(replace(within, result=json.dumps(run_ids))))
+
+        def then() -> None:
+            for run in runs:
+                self._started(run)
+
+        part.insert_runs(rows, then)
+        await self._writer.commit(part)
         return run_ids
+
+    def _part(self, within: JobExecution | None) -> Part:
+        """What the start is written with: the record of the job that makes it, or nothing else."""
+        return Part() if within is None else self._writer.recorded(within.run_id)
 
     def _new(
         self,
@@ -171,7 +188,7 @@ class Starts:
         start = partial(
             _start_once, run=run, key=key, now=self._clock(), expires_at=run.created_at + ttl, within=within
         )
-        run_id = await self._writer.call(start, then)
+        run_id = await self._writer.call(start, then, part=self._part(within))
         if run_id != run.id:
             note_earlier_start()
         return run_id

@@ -11,10 +11,11 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from gqlplugin.errors import FailedPreconditionError, PlatformUnavailableError
+from gqlplugin.errors import FailedPreconditionError
 from gqlplugin.execution import WorkflowExecution
 from gqlplugin.lock import FileLock
 from gqlplugin.platform.base import Definitions
+from gqlplugin.platform.embedded.database import WRITE_ERRORS
 from gqlplugin.platform.embedded.journal import Journal
 from gqlplugin.platform.embedded.retention import ExpiryClock, find_newest, keep_tidy
 from gqlplugin.platform.embedded.runner import Runner
@@ -53,9 +54,11 @@ class Worker:
         self._woken = asyncio.Event()
         self._cancels = asyncio.Event()
         self._lock_failed = False
+        self._stopping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin, or stand by until the process that executes the file ends."""
+        self._journal.writer.on_lost = self._lost
         if self._acquire():
             await self._begin()
         else:
@@ -83,13 +86,23 @@ class Worker:
 
     async def stop(self, grace: timedelta) -> None:
         """Give running jobs a time, then let another process take over."""
-        self._journal.on_poll = self._journal.on_foreign_commit = None
+        if self._stopping is None:
+            self._stopping = asyncio.get_running_loop().create_task(self._stop(grace))
+        await self._stopping
+
+    def _lost(self) -> None:
+        """The file is gone, or locked by nobody: another process may execute it, or another one in its place."""
+        self._stopping = self._stopping or asyncio.get_running_loop().create_task(self._stop(timedelta(0)))
+
+    async def _stop(self, grace: timedelta) -> None:
+        self._journal.on_poll = self._journal.on_foreign_commit = self._journal.writer.on_writable = None
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._running:
             await self._runner.drain(grace.total_seconds())
         if self._lock is not None:
+            self._journal.unwatch(self._lock.path)
             threads = self._runner.threads_at_work()
             if threads:
                 _logger.warning(
@@ -105,7 +118,10 @@ class Worker:
         if self._lock is None:
             return True
         try:
-            return self._lock.acquire()
+            is_ours = self._lock.acquire()
+            if is_ours:
+                self._journal.watch(self._lock.path)
+            return is_ours
         except OSError as error:
             raise FailedPreconditionError(
                 f"The lock file beside {self._journal.path} can't be opened: {error.strerror}."
@@ -116,7 +132,7 @@ class Worker:
         await self.scheduler.start()
         await self._runner.start()
         self._running = True
-        self._journal.on_foreign_commit = self._notice
+        self._journal.on_foreign_commit = self._journal.writer.on_writable = self._notice
         self.heed_cancels()  # those that came while it began
         self._keep_running("Canceling", self._heed_cancels)
         self._keep_running("Looking for unknown workflows", self._report_unknown)
@@ -145,7 +161,7 @@ class Worker:
         while True:
             await self._woken.wait()
             self._woken.clear()
-            with suppress(PlatformUnavailableError):  # logged by the writer
+            with suppress(*WRITE_ERRORS):  # logged by the writer
                 await self._runner.report_unknown()
             await asyncio.sleep(_REPORT_SECONDS)
 
@@ -167,8 +183,11 @@ class Worker:
     async def _take_over(self) -> None:
         try:
             await self._begin()
-        except Exception:
-            _logger.exception("This process could not begin to execute %s; it tries again", self._journal.path)
+        except Exception as error:
+            known = isinstance(error, WRITE_ERRORS)  # logged by the writer
+            _logger.error(
+                "This process could not begin to execute %s; it tries again", self._journal.path, exc_info=not known
+            )
             await asyncio.sleep(_AGAIN_SECONDS)
             self._beginning = False
         else:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from gqlplugin.codec import same_json
+from gqlplugin.codec import is_longer, same_json
 from gqlplugin.errors import (
     DefinitionError,
     FailedPreconditionError,
@@ -27,7 +27,7 @@ from gqlplugin.identity import AuthInvoker
 from gqlplugin.platform.base import Definitions, JobRuntime, RunnableJob, current_job
 from gqlplugin.platform.job_log import JobLog, PrintedText
 from gqlplugin.platform.record import effect_name, started_name, wait_name
-from gqlplugin.platform.replay.notes import Notes
+from gqlplugin.platform.replay.notes import Notes, bounded, shortened
 from gqlplugin.platform.replay.recorder import RunInterrupted, RunParked
 from gqlplugin.scope import Scope, enter_scope
 from gqlplugin.telemetry import Span, count_job, job_span, starting
@@ -104,6 +104,8 @@ class ActiveJob(JobRuntime):
         try:
             with enter_scope(self._scope):
                 result = await self.job.execute(self.arg, self)
+                if is_longer(result, self.replay.recorder.max_bytes):
+                    raise self._too_large()
             await self._end()
             if not self._scope.is_empty:
                 await self._scope.commit()
@@ -156,7 +158,7 @@ class ActiveJob(JobRuntime):
         self.failure = _Failure(
             error, known.stacked_name if known is not None and known.error is error else self.stacked_name
         )
-        return self.snapshot(JobStatus.FAILED, error=self._describe(error))
+        return self.snapshot(JobStatus.FAILED, error=bounded(self._describe(error)))
 
     def _log_handled(self) -> None:
         """Log the failure of a triggered job whose caller goes on; a failure that ends the run is in the run's line."""
@@ -360,7 +362,7 @@ class ActiveJob(JobRuntime):
     def progress(self, fraction: float, message: str | None) -> None:
         if self._ended:
             return
-        self._notes.progress = Progress(fraction, message)
+        self._notes.progress = Progress(fraction, None if message is None else shortened(message))
         self.replay.recorder.note(self)
 
     def _check_loop(self) -> None:
@@ -394,6 +396,13 @@ class ActiveJob(JobRuntime):
                 f"Run {self.execution.id} has recorded trigger {left.place}, {left.name!r}, which job "
                 f"{self.stacked_name!r} no longer makes: code around triggers must lead to the same triggers."
             )
+
+    def _too_large(self) -> JobFailedError:
+        message = (
+            f"The result of job {self.stacked_name!r} has more than {self.replay.recorder.max_bytes} bytes: keep large "
+            "values elsewhere and refer to them."
+        )
+        return JobFailedError(message, code="RESULT_TOO_LARGE", may_retry=False)
 
     def _describe(self, error: BaseException) -> ExecutionError:
         try:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from gqlplugin.execution import JobExecution, Progress
+from dataclasses import replace
+
+from gqlplugin.execution import ExecutionError, JobExecution, Progress
 
 MAX_LOG_BYTES = 64 * 1024
+MAX_TEXT_LENGTH = 64 * 1024
+"""How many characters of a message, or of a traceback, are kept."""
 
 
 class Notes:
@@ -43,6 +47,21 @@ class Notes:
             line = f"(the log is full: {MAX_LOG_BYTES} bytes)"
         self.lines.append(line)
         return True
+
+
+def bounded(error: ExecutionError) -> ExecutionError:
+    """An error that can be recorded, however much the exception says."""
+    detail = None if error.detail is None else shortened(error.detail)
+    return replace(error, code=error.code[:MAX_TEXT_LENGTH], message=shortened(error.message), detail=detail)
+
+
+def shortened(text: str) -> str:
+    """A text without its middle, where it is too long: a traceback tells most at its ends."""
+    left_out = len(text) - MAX_TEXT_LENGTH
+    if left_out <= 0:
+        return text
+    half = MAX_TEXT_LENGTH // 2
+    return f"{text[:half]} ... ({left_out} characters are left out) ... {text[-half:]}"
 
 
 def _size_of(line: str) -> int:

@@ -26,7 +26,13 @@ class RunParked(RunInterrupted):
 
 
 class Recorder(Protocol):
-    """What a platform does for the run it replays."""
+    """What a platform does for the run it replays.
+
+    Attributes:
+        max_bytes: How large a result, or what a job gives to what it triggers, may be, in bytes of UTF-8.
+    """
+
+    max_bytes: int
 
     def note(self, job: ActiveJob) -> None:
         """Keep the state of a running job soon; nothing depends on it."""
@@ -34,6 +40,10 @@ class Recorder(Protocol):
 
     def give_up(self, job: ActiveJob) -> None:
         """Keep the last state of a job that its caller waits for no longer, before what the caller does next."""
+        ...
+
+    async def ready(self) -> None:
+        """Wait until something more may be triggered: not while what it does can't be kept."""
         ...
 
     async def finish(self, job: JobExecution) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from gqlplugin.codec import same_json
-from gqlplugin.errors import JobFailedError, ReplayError
+from gqlplugin.codec import is_longer, same_json
+from gqlplugin.errors import InvalidInputError, JobFailedError, ReplayError
 from gqlplugin.execution import (
     ExecutionStatus,
     JobExecution,
@@ -174,6 +174,7 @@ class Replay:
             self.check()
             if self.canceling:
                 raise asyncio.CancelledError
+            await self.recorder.ready()
             return await trigger
         except (RunInterrupted, ReplayError) as reason:
             self._stopped = self._stopped or reason
@@ -186,9 +187,15 @@ class Replay:
 
         Raises:
             ReplayError: It is another job, or had other arguments.
+            InvalidInputError: Nothing is, and the arguments are too large to be recorded.
         """
         record = self.record.get(place)
         if record is None or not record.status.is_final:
+            if is_longer(arg, self.recorder.max_bytes):
+                raise InvalidInputError(
+                    f"What is given to {name!r} has more than {self.recorder.max_bytes} bytes: keep large values "
+                    "elsewhere and refer to them. Nothing was started."
+                )
             return None
         if record.name != name:
             raise ReplayError(

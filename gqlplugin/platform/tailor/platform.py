@@ -131,6 +131,10 @@ class TailorPlatform(Catalog):
         finally:
             self._definitions = None
 
+    async def check_health(self) -> None:
+        """Check that the server answers and takes the token, by listing a workflow; see `Platform.check_health`."""
+        await self._connected_transport().check()
+
     async def start_workflow(
         self,
         name: str,

@@ -138,10 +138,14 @@ class Transport:
             raise
         raise AssertionError("an attempt ends with a result or an error")
 
+    async def check(self) -> None:
+        """Check that the server answers, and takes the token."""
+        await self.call("ListWorkflows", {"pageSize": 1}, ListWorkflowsAnswer)
+
     async def has_extensions(self) -> bool:
         """Whether the server is gqlplugin's; asks it when it has not answered anything yet."""
         if self.extensions is None:
-            await self.call("ListWorkflows", {"pageSize": 1}, ListWorkflowsAnswer)
+            await self.check()
         return bool(self.extensions)
 
     async def aclose(self) -> None:

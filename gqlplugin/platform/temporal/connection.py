@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from pydantic import SecretStr
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 from temporalio.service import TLSConfig
 
 from gqlplugin.errors import PlatformCredentialsError
-from gqlplugin.platform.temporal.calls import refuses_credentials
+from gqlplugin.platform.temporal.calls import answering, refuses_credentials
 from gqlplugin.platform.temporal.describing import Describing
 from gqlplugin.platform.temporal.history import History
 from gqlplugin.platform.temporal.listing import Listing
@@ -75,6 +76,16 @@ async def connection(
         steering=Steering(client, options.task_queue, options.limits, runs, history, limit_of=limit_of),
         watches=Watches(runs.look_at, _POLL, _LONGEST_POLL),
     )
+
+
+async def check(client: Client, timeout: timedelta) -> None:
+    """Check that the service answers and has the namespace.
+
+    Raises:
+        GqlpluginError: It doesn't, as `answering` has it.
+    """
+    async with answering(timeout):
+        await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
 
 
 async def connected(options: Options) -> Client:

@@ -21,7 +21,7 @@ from gqlplugin.platform.entering import Entering
 from gqlplugin.platform.job_log import capturing_print
 from gqlplugin.platform.loops import callable_from_any_loop
 from gqlplugin.platform.queue import QueueDepth
-from gqlplugin.platform.temporal.connection import Connection, Options, connected, connection
+from gqlplugin.platform.temporal.connection import Connection, Options, check, connected, connection
 from gqlplugin.platform.temporal.records import run_of_job
 from gqlplugin.platform.temporal.starts import Limits
 from gqlplugin.platform.temporal.worker import WorkerOptions, working
@@ -148,6 +148,10 @@ class TemporalPlatform:
                         yield
         finally:
             self._definitions = None
+
+    async def check_health(self) -> None:
+        """Check that the service answers and has the namespace; see `Platform.check_health`."""
+        await check(self._entering.opened().client, self._options.limits.timeout)
 
     async def start_workflow(
         self,

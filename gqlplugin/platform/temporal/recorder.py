@@ -42,6 +42,7 @@ class TemporalRecorder:
         threads: Where what blocks is run.
 
     Attributes:
+        max_bytes: How large a result may be, or what a job gives to what it triggers.
         changed: Set when a running job has something new to tell.
         replay: What it records.
         wait: Where the run waits, once it does.
@@ -50,6 +51,7 @@ class TemporalRecorder:
     def __init__(
         self, handle: WorkflowHandle[Interpreter, str | None], epoch: int, starts: Starts, threads: DaemonThreads
     ) -> None:
+        self.max_bytes = MAX_JOB_BYTES
         self.changed = asyncio.Event()
         self.replay: Replay | None = None
         self.wait: Wait | None = None
@@ -83,6 +85,9 @@ class TemporalRecorder:
         """Tell the last state of a job with whatever is recorded next."""
         self._active.pop(job.place, None)
         self._unsent.append(row_of(lean(job.snapshot(JobStatus.RUNNING))))
+
+    async def ready(self) -> None:
+        """Nothing to wait for: a session whose worker can't reach the service is ended by its lease."""
 
     async def finish(self, job: JobExecution) -> None:
         """Record the outcome of a job, durably.

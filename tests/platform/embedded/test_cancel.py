@@ -181,7 +181,7 @@ async def test_a_run_is_not_picked_up_while_it_is_being_canceled(tmp_path: Path)
         await other.cancel(second)
         async with writing(journal):
             worker.heed_cancels()
-            await until(lambda: asyncio.sleep(0, journal.writer._batch.calls))
+            await until(lambda: asyncio.sleep(0, journal.writer._batch.asked))
             worker._runner._max = 2
             for _ in range(3):
                 worker.wake()

@@ -1,8 +1,7 @@
-"""A file that can't grow: starts are refused, running runs stop, and all goes on when there is space again."""
+"""A file that can't grow: starts are refused, outcomes are kept, and all goes on when there is space again."""
 
 import asyncio
 import resource
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
@@ -66,18 +65,18 @@ async def test_a_start_without_space_is_refused_and_starts_nothing(tmp_path: Pat
 
 
 @pytest.mark.parametrize("careless", [False, True])
-async def test_running_runs_stop_and_go_on_when_space_is_back(tmp_path: Path, careless: bool) -> None:
-    """A job whose outcome can't be recorded stops its run there, not as a failure, and it goes on by itself.
+async def test_what_ran_is_recorded_when_space_is_back(tmp_path: Path, careless: bool) -> None:
+    """A job whose outcome can't be recorded waits with it and does not run again; the next one begins after that.
 
     So it does when the body gathers with `return_exceptions=True`.
     """
     path = tmp_path / "journal.sqlite"
-    ran: Counter[str] = Counter()
+    ran: list[str] = []
     began, release = asyncio.Event(), asyncio.Event()
 
     @create_workflow_job(name="step-job")
     async def step(input: str) -> str:
-        ran[input] += 1
+        ran.append(input)
         if input == "second":
             began.set()
             await release.wait()
@@ -96,62 +95,93 @@ async def test_running_runs_stop_and_go_on_when_space_is_back(tmp_path: Path, ca
         await fill(platform)
         run_id = await steps.trigger()
         await began.wait()
-        with logged() as lines, full_disk(path):
-            release.set()
-
-            async def stopped() -> bool:
-                return any("stopped" in line for line in lines)
-
-            await until(stopped)
-            assert (await platform.get_execution(run_id)).status in (ExecutionStatus.PENDING, ExecutionStatus.RUNNING)
-        assert await output_of(platform, run_id) == ["first", "second", "third"]
+        with logged() as lines:
+            with full_disk(path):
+                release.set()
+                await until(lambda: asyncio.sleep(0, [line for line in lines if "can't be written" in line]))
+                for _ in range(5):
+                    with pytest.raises(PlatformUnavailableError):
+                        await echoing.trigger("refused")
+                    with pytest.raises(PlatformUnavailableError):
+                        await platform.check_health()
+                assert ran == ["first", "second"]
+                assert not (await platform.get_execution(run_id)).status.is_final
+            assert await output_of(platform, run_id) == ["first", "second", "third"]
+        assert ran == ["first", "second", "third"]
         assert {job.status.value for job in (await jobs_of(platform, run_id)).values()} == {"SUCCESS"}
-    assert ran["first"] == 1
-    assert ran["third"] == 1
-    assert ran["second"] >= 2
+        assert len(await all_runs(platform)) == 2
+        await platform.check_health()
+    assert [line.partition(": ")[0].partition(", ")[0] for line in lines if str(path) in line] == [
+        f"The journal {path} can't be written",
+        f"The journal {path} can be written again",
+    ]
 
 
-async def test_a_stopped_run_is_not_forgotten_when_others_take_its_slot(tmp_path: Path) -> None:
-    """A run that stopped for want of space goes on even when another has its workflow's only slot by then."""
+async def test_no_job_begins_without_space(tmp_path: Path) -> None:
+    """While the journal can't be written, a job that runs on triggers nothing, neither a job nor a workflow."""
     path = tmp_path / "journal.sqlite"
-    began, release, hold = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    ran: list[str] = []
+    began, release = asyncio.Event(), asyncio.Event()
+
+    @create_workflow_job(name="step-job")
+    async def step() -> str:
+        ran.append("step")
+        return "done"
 
     @create_workflow_job(name="main-job")
     async def main(input: str) -> str:
-        if input == "stops":
-            began.set()
-            await release.wait()
-        else:
-            await hold.wait()
+        began.set()
+        await release.wait()
+        ran.append("main")
+        return await step.trigger() if input == "triggers" else await echoing.trigger("from the job")
+
+    working = workflow_of(main)
+    async with executing(platform := EmbeddedPlatform(path), working, echoing):
+        await fill(platform)
+        run_ids = [await working.trigger(one) for one in ("triggers", "starts")]
+        await in_status(platform, run_ids[1], ExecutionStatus.RUNNING)
+        with full_disk(path):
+            with pytest.raises(PlatformUnavailableError):
+                await echoing.trigger("refused")
+            release.set()
+            await until(lambda: asyncio.sleep(0, len(ran) == 2))
+            for _ in range(5):
+                with pytest.raises(PlatformUnavailableError):
+                    await echoing.trigger("refused")
+            assert ran == ["main", "main"]
+        assert await output_of(platform, run_ids[0]) == "done"
+        child = await output_of(platform, run_ids[1])
+        assert await output_of(platform, child) == "from the job"
+        assert len(await all_runs(platform)) == 4
+    assert sorted(ran) == ["main", "main", "step"]
+
+
+async def test_a_run_that_waits_for_space_keeps_its_slot(tmp_path: Path) -> None:
+    """While the outcome of a run waits to be written, no other run of its workflow begins beyond the policy."""
+    path = tmp_path / "journal.sqlite"
+    ran: list[str] = []
+    release = asyncio.Event()
+
+    @create_workflow_job(name="main-job")
+    async def main(input: str) -> str:
+        ran.append(input)
+        await release.wait()
         return input
 
     narrow = create_workflow(name="narrow", main_job=main, concurrency_policy=ConcurrencyPolicy(1))
     async with executing(platform := EmbeddedPlatform(path), narrow, echoing):
         await fill(platform)
-        stops = await narrow.trigger("stops")
-        await in_status(platform, stops, ExecutionStatus.RUNNING)
+        first, second = [await narrow.trigger(one) for one in ("first", "second")]
+        await in_status(platform, first, ExecutionStatus.RUNNING)
         with logged() as lines, full_disk(path):
             release.set()
-
-            async def stopped() -> bool:
-                return any("stopped" in line for line in lines)
-
-            await until(stopped)
-        takes = await narrow.trigger("takes the slot")
-        began.clear()
-        await in_status(platform, takes, ExecutionStatus.RUNNING)
-        rounds = 0
-
-        async def looked_for() -> bool:
-            nonlocal rounds
-            rounds += 1
-            return rounds > 300 or began.is_set()
-
-        await until(looked_for)
-        assert not began.is_set()
-        hold.set()
-        assert await output_of(platform, takes) == "takes the slot"
-        assert await output_of(platform, stops) == "stops"
+            await until(lambda: asyncio.sleep(0, [line for line in lines if "can't be written" in line]))
+            with pytest.raises(PlatformUnavailableError):
+                await platform.cancel(second)
+            assert ran == ["first"]
+        assert await output_of(platform, first) == "first"
+        assert await output_of(platform, second) == "second"
+    assert ran == ["first", "second"]
 
 
 async def test_a_resume_without_space_changes_nothing(tmp_path: Path) -> None:

@@ -13,13 +13,14 @@ from pydantic import SecretStr
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from gqlplugin.errors import InvalidInputError
 from gqlplugin.oauth.token_endpoint import TokenEndpoint
 from gqlplugin.platform.base import Definitions, Platform
+from gqlplugin.platform.health import health_routes
 from gqlplugin.platform.tailor.proto.operator_connect import OperatorServiceASGIApplication
 from gqlplugin.platform.tailor.server.errors import PublicErrors, error_response
 from gqlplugin.platform.tailor.server.gate import SERVICE_PATH, Gate
@@ -92,7 +93,7 @@ def create_server(
         routes=[
             Route(SERVICE_PATH + "{method:path}", gate),
             Route("/oauth2/token", TokenEndpoint(tokens).handle, methods=["POST"]),
-            Route("/healthz", _health, methods=["GET"]),
+            *health_routes(platform),
         ],
         exception_handlers={HTTPException: _no_route},
         lifespan=partial(_lifespan, served, execute),
@@ -115,10 +116,6 @@ async def _lifespan(served: Served, execute: bool | None, _: Starlette) -> Async
 def _check(workspace_id: str | None) -> None:
     if workspace_id is not None and not is_uuid(workspace_id):
         raise InvalidInputError(f"workspace_id must be a UUID, not {workspace_id!r}.")
-
-
-async def _health(_: Request) -> Response:
-    return PlainTextResponse("ok")
 
 
 async def _no_route(request: Request, error: Exception) -> Response:

@@ -194,4 +194,4 @@ async def test_health(served: Served) -> None:
     """Whoever asks whether the server is up needs no token."""
     async with http_client(served.port, token="") as http:
         response = await http.get("/healthz")
-    assert (response.status_code, response.text) == (200, "ok")
+    assert (response.status_code, response.json()) == (200, {"status": "ok"})
