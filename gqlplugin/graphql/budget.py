@@ -26,13 +26,14 @@ RESPONSE_LIMIT_KEY = "gqlplugin_response_limit"
 _MAX_ERRORS = 20
 _FIELD_BYTES = 24  # a key, punctuation, a number: what a value has besides its text
 _SHORT = 1_000
+_PART_FOR_SHORT = 4  # that long values leave for what comes after them, which may be what must not be null
 
 
 class Budget:
     """What is left of the bytes of an answer, or of several that are sent as one.
 
     Args:
-        max_bytes: Length of the answer. A part of it is kept for errors.
+        max_bytes: Length of the answer. Parts of it are kept for short values, and for errors.
 
     Attributes:
         fetched: What may still be read of large values for the answer.
@@ -65,12 +66,14 @@ class Budget:
         Raises:
             GraphQLError: It would be too much.
         """
-        size = _FIELD_BYTES
+        size, kept = _FIELD_BYTES, 0
         if type(value) is str:
             size += len(value) if len(value) < _SHORT else _json_bytes_of(value)
         elif isinstance(value, (dict, list)):
             size += _json_bytes_of(value)
-        if size > self._left:
+        if size > _SHORT:
+            kept = self._max_bytes // _PART_FOR_SHORT
+        if size > self._left - kept:
             raise self.exceeded()
         self._left -= size
 

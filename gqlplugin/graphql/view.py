@@ -25,7 +25,7 @@ from gqlplugin.app import App
 from gqlplugin.authentication.callers import Callers, Verifier
 from gqlplugin.authentication.request import Authenticate, Authenticated, AuthRequest
 from gqlplugin.errors import GqlpluginError, UnauthenticatedError, is_public
-from gqlplugin.graphql.budget import RESPONSE_LIMIT_KEY, Budget, response_too_long
+from gqlplugin.graphql.budget import RESPONSE_LIMIT_KEY, Budget, count_values, response_too_long
 from gqlplugin.graphql.disclosure import HIDES_SCHEMA_KEY
 from gqlplugin.graphql.errors import internal_error
 from gqlplugin.graphql.expiry import expire_at, may_expire, send_response
@@ -116,6 +116,7 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
             connection_init_wait_timeout=_CONNECTION_INIT_TIMEOUT,
             max_subscriptions_per_connection=max_subscriptions,
         )
+        count_values(schema)
         self._server_stop = ServerStop()
         self._hides_schema = not (debug if introspection is None else introspection)
         self.origins = checked_origins(allowed_origins)
