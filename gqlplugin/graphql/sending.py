@@ -32,12 +32,15 @@ class Sending:
     Args:
         max_bytes: Of all that waits to be sent.
         max_seconds: How long a client may read nothing.
+
+    Attributes:
+        unread_bytes: What waits to be sent.
     """
 
     def __init__(self, max_bytes: int, max_seconds: float) -> None:
         self._max_bytes = max_bytes
         self._max_seconds = max_seconds
-        self._bytes = 0
+        self.unread_bytes = 0
         self._held: set[Held] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -71,8 +74,8 @@ class Sending:
 
     def add(self, size: int, held: Held) -> None:
         """Count bytes that wait, and make room for them."""
-        self._bytes += size
-        excess = self._bytes - self._max_bytes
+        self.unread_bytes += size
+        excess = self.unread_bytes - self._max_bytes
         if size <= 0 or excess <= 0:
             return
         for one in sorted(self._held - {held}, key=lambda one: one.since):
