@@ -81,7 +81,7 @@ class Sending:
         for one in sorted(self._held - {held}, key=lambda one: one.since):
             if excess > 0 and one.since != _NOT_SENDING:
                 excess -= one.size
-                self._end(one, "the endpoint holds too much that nobody reads")
+                self.cut(one, "the endpoint holds too much that nobody reads")
 
     def _look(self) -> None:
         loop = asyncio.get_running_loop()
@@ -91,9 +91,10 @@ class Sending:
             if held.has_progressed():
                 held.since = now
             elif held.since <= now - self._max_seconds:
-                self._end(held, f"nothing was read for {self._max_seconds:g} s")
+                self.cut(held, f"nothing was read for {self._max_seconds:g} s")
 
-    def _end(self, held: Held, why: str) -> None:
+    def cut(self, held: Held, why: str) -> None:
+        """Close a connection, and say why in the log."""
         self._held.discard(held)
         _logger.warning("A connection is closed whose client does not read: %s.", why)
         held.end()

@@ -114,7 +114,7 @@ class JsonMessages(ASGIWebSocketAdapter):
         try:
             with view.sending.to(self.ws._receive) as held:  # noqa: SLF001 - where the connection can be closed
                 if self._unread > view.max_unread_bytes // _PART_OF_ONE:
-                    held.end()
+                    view.sending.cut(held, "it leaves too much unread")
                 with held.waiting(len(text)):
                     await self.ws.send_text(text)
         except (SlowReaderError, WebSocketDisconnect, WebSocketDisconnected) as error:

@@ -152,16 +152,19 @@ async def test_a_slow_reader_is_served() -> None:
 @pytest.mark.parametrize(
     ("limits", "operations"), [({"max_stall_seconds": 1}, 1), ({"max_unread_bytes": 12 * SIZE}, 8)]
 )
-async def test_a_websocket_that_is_not_read_is_closed(limits: dict[str, int], operations: int) -> None:
+async def test_a_websocket_that_is_not_read_is_closed(
+    limits: dict[str, int], operations: int, caplog: pytest.LogCaptureFixture
+) -> None:
     """After the time, or at once when more waits than one may have; nothing is made for it after that."""
     served, endpoint = asgi(**limits)
     async with graphql_served(served) as url, connected(url, compression=None) as client:
         client.pause()
         for number in range(operations):
             await subscribe(client, str(number))
-        await until(lambda: endpoint.sending.unread_bytes >= SIZE)
+        await until(lambda: "client does not read" in caplog.text)
         await until(lambda: endpoint.sending.unread_bytes == 0)
         assert len(await answer(url)) == SIZE
+        client.connection.transport.abort()
 
 
 async def subscribe(client: Socket, id: str) -> None:
