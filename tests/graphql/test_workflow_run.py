@@ -27,7 +27,7 @@ NOTHING_SELECTED = cast(
 class FailingPlatform(MemoryPlatform):
     def __init__(self, failing: Failing) -> None:
         super().__init__()
-        self.get_jobs = failing  # type: ignore[assignment] # in the place of the method
+        self.get_jobs = failing  # type: ignore[method-assign] # in the place of the method
 
 
 async def test_a_read_that_fails_after_its_client_has_left_is_not_reported() -> None:
