@@ -218,6 +218,7 @@ async def test_a_page_of_an_impossible_size_is_refused(platform: Platform, first
             await platform.list_executions(EVERYTHING, first=first)
 
 
+@pytest.mark.needs("inputs")
 async def test_large_values_are_read_as_far_as_is_asked(platform: Platform) -> None:
     """Those that are not asked for or don't fit are left out, and named; the runs and jobs are listed all the same."""
     echo = echo_workflow()
