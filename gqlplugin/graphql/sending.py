@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from time import monotonic
+from types import TracebackType
+from typing import Any, Self
 
 from starlette.types import Message, Receive, Send
 
@@ -34,6 +34,7 @@ class Sending:
         max_seconds: How long a client may read nothing.
 
     Attributes:
+        held: What is being sent, by connection.
         unread_bytes: What waits to be sent.
     """
 
@@ -41,13 +42,12 @@ class Sending:
         self._max_bytes = max_bytes
         self._max_seconds = max_seconds
         self.unread_bytes = 0
-        self._held: set[Held] = set()
+        self.held: set[Held] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    @contextmanager
-    def to(self, receive: Receive) -> Iterator[Held]:
-        """Watch what is sent on a connection, until it is sent.
+    def to(self, receive: Receive) -> Held:
+        """Watch what is sent on a connection, as a context manager.
 
         Args:
             receive: That of the connection.
@@ -55,22 +55,15 @@ class Sending:
         Raises:
             SlowReaderError: From the block, where the connection could not be closed otherwise.
         """
-        held = Held(self, _transport_of(receive))
-        self._held.add(held)
+        return Held(self, _transport_of(receive))
+
+    def watch(self, held: Held) -> None:
+        """Look from time to time whether a client reads."""
+        self.held.add(held)
         loop = asyncio.get_running_loop()
         if self._timer is None or self._loop is not loop:
             self._loop = loop
             self._timer = loop.call_later(self._max_seconds / _LOOKS, self._look)
-        try:
-            yield held
-        except asyncio.CancelledError:
-            if held.cancelled is None:
-                raise
-            held.cancelled.uncancel()
-            raise SlowReaderError from None
-        finally:
-            held.count(-held.size)
-            self._held.discard(held)
 
     def add(self, size: int, held: Held) -> None:
         """Count bytes that wait, and make room for them."""
@@ -78,16 +71,16 @@ class Sending:
         excess = self.unread_bytes - self._max_bytes
         if size <= 0 or excess <= 0:
             return
-        for one in sorted(self._held - {held}, key=lambda one: one.since):
+        for one in sorted(self.held - {held}, key=lambda one: one.since):
             if excess > 0 and one.since != _NOT_SENDING:
                 excess -= one.size
                 self.cut(one, "the endpoint holds too much that nobody reads")
 
     def _look(self) -> None:
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._max_seconds / _LOOKS, self._look) if self._held else None
-        now = loop.time()
-        for held in list(self._held):
+        self._timer = loop.call_later(self._max_seconds / _LOOKS, self._look) if self.held else None
+        now = monotonic()
+        for held in list(self.held):
             if held.has_progressed():
                 held.since = now
             elif held.since <= now - self._max_seconds:
@@ -95,7 +88,7 @@ class Sending:
 
     def cut(self, held: Held, why: str) -> None:
         """Close a connection, and say why in the log."""
-        self._held.discard(held)
+        self.held.discard(held)
         _logger.warning("A connection is closed whose client does not read: %s.", why)
         held.end()
 
@@ -105,7 +98,7 @@ class Held:
 
     Attributes:
         size: Bytes that wait.
-        since: The loop's time when a piece began to wait.
+        since: The monotonic time when a piece began to wait.
         cancelled: The task that was cancelled to end it.
     """
 
@@ -131,17 +124,30 @@ class Held:
         self.is_whole = True
         self.count(size)
 
-    @contextmanager
-    def waiting(self, size: int) -> Iterator[None]:
-        """Count bytes while a message is being sent, which is to take no longer than it may."""
+    def __enter__(self) -> Self:
+        self._sending.watch(self)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if self.size:
+            self.count(-self.size)
+        self._sending.held.discard(self)
+        if self.cancelled is not None and isinstance(error, asyncio.CancelledError):
+            self.cancelled.uncancel()
+            raise SlowReaderError from None
+
+    def begin(self, size: int) -> None:
+        """Count bytes that are about to be sent, which is to take no longer than it may, until `finish`."""
         if self._transport is None:
             self._task = asyncio.current_task()
-        self.since = asyncio.get_running_loop().time()
-        self.count(size)
-        try:
-            yield
-        finally:
-            self.since = _NOT_SENDING
+        self.since = monotonic()
+        if size:
+            self.count(size)
+
+    def finish(self, size: int) -> None:
+        """Undo `begin`."""
+        self.since = _NOT_SENDING
+        if size:
             self.count(-size)
 
     def in_pieces(self, send: Send) -> Send:
@@ -149,15 +155,19 @@ class Held:
 
         async def send_in_pieces(message: Message) -> None:
             body = message.get("body", b"")
-            with self.waiting(0 if self.is_whole else len(body)):
+            size = 0 if self.is_whole else len(body)
+            self.begin(size)
+            try:
                 if len(body) <= _PIECE_BYTES:
                     await send(message)
                     return
-                loop, more_body = asyncio.get_running_loop(), message.get("more_body", False)
+                more_body = message.get("more_body", False)
                 for start in range(0, len(body), _PIECE_BYTES):
                     end = start + _PIECE_BYTES
-                    self.since = loop.time()
+                    self.since = monotonic()
                     await send({**message, "body": body[start:end], "more_body": more_body or end < len(body)})
+            finally:
+                self.finish(size)
 
         return send_in_pieces
 

@@ -115,8 +115,8 @@ class JsonMessages(ASGIWebSocketAdapter):
             with view.sending.to(self.ws._receive) as held:  # noqa: SLF001 - where the connection can be closed
                 if self._unread > view.max_unread_bytes // _PART_OF_ONE:
                     view.sending.cut(held, "it leaves too much unread")
-                with held.waiting(len(text)):
-                    await self.ws.send_text(text)
+                held.begin(len(text))
+                await self.ws.send_text(text)
         except (SlowReaderError, WebSocketDisconnect, WebSocketDisconnected) as error:
             raise ClientHasLeft from error
         finally:
