@@ -152,6 +152,17 @@ async def test_what_must_not_be_null_takes_its_parents_with_it(client: GraphQLCl
     assert set(result.codes) == {"LIMIT_EXCEEDED"}
 
 
+async def test_what_is_parsed_counts_however_little_of_it_is_shown(
+    client: GraphQLClient, platform: MemoryPlatform
+) -> None:
+    """Reading a value again and again takes time, though the answer stays short."""
+    [run_id] = await start(platform, 1, 30_000)
+    inputs = " ".join(f"i{number}: input {{ __typename }}" for number in range(5))
+    result = await client.execute(f'{{ workflowRun(id: "{run_id}") {{ ... on EchoRun {{ {inputs} }} }} }}')
+    assert [value is None for value in result.data["workflowRun"].values()] == [False] * 3 + [True] * 2
+    assert set(result.codes) == {"LIMIT_EXCEEDED"}
+
+
 async def test_an_ordinary_page_passes(client: GraphQLClient, platform: MemoryPlatform) -> None:
     """A list says nothing of values that are not asked for, however large they are."""
     await start(platform, 20, 20_000)
