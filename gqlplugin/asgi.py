@@ -87,7 +87,8 @@ def graphql_routes(
         introspection: Tell clients the schema, and suggest its names in errors; as `debug` unless you say so.
         path: Where the endpoint is.
         policy: Who may do what with which run; unless you give a schema.
-        limits: What a request may cost. With a schema of your own only `max_body_bytes` and `max_subscriptions` matter.
+        limits: What a request may cost. With a schema of your own, those on bodies, answers and connections matter:
+            its `WorkflowExtension` has the others.
         allowed_origins: Origins of web pages that may open a WebSocket and send requests (CORS), with their cookies,
             besides the endpoint's own; such as "https://shop.example".
 
@@ -111,6 +112,9 @@ def graphql_routes(
         introspection=introspection,
         max_body_bytes=limits.max_body_bytes,
         max_subscriptions=limits.max_subscriptions,
+        max_response_bytes=limits.max_response_bytes,
+        max_unread_bytes=limits.max_unread_bytes,
+        max_stall_seconds=limits.max_stall_seconds,
         allowed_origins=allowed_origins,
     )
     middleware = cors(endpoint.origins, debug=debug)

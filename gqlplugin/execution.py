@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import blake2b
@@ -163,6 +163,46 @@ class ConcurrencyPolicy:
             raise ValueError(f"max_concurrent_executions must be from 1 to 1000, not {self.max_concurrent_executions}")
 
 
+class Allowance:
+    """So many bytes, which several reads may share.
+
+    Args:
+        max_bytes: How many.
+    """
+
+    __slots__ = ("left",)
+
+    def __init__(self, max_bytes: int) -> None:
+        self.left = max_bytes
+
+    def take(self, size: int) -> bool:
+        """Take some bytes; False when fewer are left, which takes none."""
+        if size > self.left:
+            return False
+        self.left -= size
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """Which large values of runs and jobs to read. Those that are not read are named in `left_out` of the record.
+
+    Attributes:
+        names: Of `input`, `output`, `result`, `logs` and `payload`.
+        allowance: How many bytes they may have together. A value that does not fit is left out.
+    """
+
+    names: frozenset[str]
+    allowance: Allowance
+
+    def admit(self, name: str, text: str | None) -> bool:
+        """Whether a value is to be read."""
+        return text is None or (name in self.names and self.allowance.take(len(text)))
+
+
+_NOTHING: frozenset[str] = frozenset()
+
+
 @dataclass(slots=True, kw_only=True)  # not frozen, which would take three times as long to make, on the hot path
 class WorkflowExecution:
     """A run of a workflow, as it was when it was read: changing this changes nothing.
@@ -176,6 +216,7 @@ class WorkflowExecution:
         attempt: 0 for the first try, then the number of the retry.
         depth: 0 when started from outside, 1 when a job of such a run started it, and so on.
         trace: The trace it belongs to: `traceparent` and `tracestate` as W3C Trace Context has them. For operators.
+        left_out: Names of the attributes that were not read; see `Values`.
     """
 
     id: str
@@ -193,6 +234,7 @@ class WorkflowExecution:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     trace: Mapping[str, str] | None = None
+    left_out: frozenset[str] = _NOTHING
 
 
 @dataclass(slots=True, kw_only=True)  # not frozen, as above
@@ -206,6 +248,7 @@ class JobExecution:
         logs: One line per entry, bounded.
         given_id: Its ID, where the platform gives it one of its own.
         is_wait_point: Whether it is no job but a wait at the wait point of this name; its input is the payload.
+        left_out: Names of the attributes that were not read; see `Values`.
     """
 
     run_id: str
@@ -222,6 +265,7 @@ class JobExecution:
     finished_at: datetime | None = None
     given_id: str | None = None
     is_wait_point: bool = False
+    left_out: frozenset[str] = _NOTHING
 
     @property
     def id(self) -> str:
@@ -245,6 +289,7 @@ class ExecutionFilter:
     Attributes:
         firings: Whether the firings of executors are listed too, where no workflow is named.
         oldest_first: Whether the listing begins with the oldest run, not with the newest.
+        values: What to read of inputs and outputs; None is all.
     """
 
     workflow_name: str | None = None
@@ -252,6 +297,7 @@ class ExecutionFilter:
     caller_id: str | None = None
     firings: bool = True
     oldest_first: bool = False
+    values: Values | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,6 +320,7 @@ class PendingWait:
         job_id: The ID of the wait, as `JobExecution.id` gives it.
         since: When it began to wait.
         expires_at: When it goes on without an answer; None is never.
+        left_out: Names of the attributes that were not read; see `Values`.
     """
 
     execution: WorkflowExecution
@@ -282,16 +329,22 @@ class PendingWait:
     job_id: str
     since: datetime
     expires_at: datetime | None = None
+    left_out: frozenset[str] = _NOTHING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitFilter:
-    """Which waits to list; None means all."""
+    """Which waits to list; None means all.
+
+    Attributes:
+        values: What to read of payloads, and of the inputs and outputs of the runs; None is all.
+    """
 
     name: str | None = None
     run_id: str | None = None
     workflow_name: str | None = None
     caller_id: str | None = None
+    values: Values | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,3 +359,43 @@ class WaitPage:
 def by_place(job: JobExecution) -> tuple[int, ...]:
     """A sort key: jobs in the order they were triggered, a job before those it triggered."""
     return tuple(int(step) for step in job.place.split("."))
+
+
+def trim_run(run: WorkflowExecution, values: Values | None) -> WorkflowExecution:
+    """A run that was read as a whole, without the values that were not asked for or don't fit."""
+    if values is None:
+        return run
+    left_out = _unwanted(values, input=run.input, output=run.output)
+    return replace(
+        run,
+        input="null" if "input" in left_out else run.input,
+        output=None if "output" in left_out else run.output,
+        left_out=left_out,
+    )
+
+
+def trim_job(job: JobExecution, values: Values | None) -> JobExecution:
+    """The same for a job."""
+    if values is None:
+        return job
+    left_out = _unwanted(values, input=job.input, result=job.result, logs="\n".join(job.logs) or None)
+    return replace(
+        job,
+        input="null" if "input" in left_out else job.input,
+        result=None if "result" in left_out else job.result,
+        logs=() if "logs" in left_out else job.logs,
+        left_out=left_out,
+    )
+
+
+def trim_wait(wait: PendingWait, values: Values | None) -> PendingWait:
+    """The same for a wait and its run."""
+    if values is None:
+        return wait
+    left_out = _unwanted(values, payload=wait.payload)
+    execution = trim_run(wait.execution, values)
+    return replace(wait, execution=execution, payload="null" if left_out else wait.payload, left_out=left_out)
+
+
+def _unwanted(values: Values, **texts: str | None) -> frozenset[str]:
+    return frozenset(name for name, text in texts.items() if not values.admit(name, text))

@@ -35,7 +35,7 @@ class Failing:
         self.task: asyncio.Task[Any] | None = None
         self._may_fail = asyncio.Event()
 
-    async def __call__(self, *_: object) -> NoReturn:
+    async def __call__(self, *_: object, **__: object) -> NoReturn:
         self.task = asyncio.current_task()
         self.began.set()
         await self._may_fail.wait()

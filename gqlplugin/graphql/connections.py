@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Annotated
 
 import strawberry
@@ -15,6 +16,10 @@ MAX_PAGE = 100
 
 First = Annotated[int, strawberry.argument(description=f"How many, at most {MAX_PAGE}.")]
 After = Annotated[str | None, strawberry.argument(description="The cursor of the run to go on after.")]
+
+
+IS_PAGE = MappingProxyType({"gqlplugin_page": True})
+"""The metadata of a field that calls `check_first`."""
 
 
 def check_first(first: int) -> None:

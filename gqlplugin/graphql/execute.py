@@ -178,14 +178,18 @@ def _loops(executor: Executor[Any], operation: GraphQLOperation[Any]) -> Iterato
         yield f"runs resolver {trigger.resolver.name!r}, whose end fires it again, for ever: give it a condition="
 
 
+def _fixed_variables(operation: GraphQLOperation[Any]) -> dict[str, Any]:
+    return {} if callable(operation.variables) else json_variables(operation.variables) or {}
+
+
 def _errors_of(operation: GraphQLOperation[Any], schema: strawberry.Schema) -> list[GraphQLError]:
     document, types = operation.document, schema._schema  # noqa: SLF001 - Strawberry has no other way to it
     errors = validate_document(types, document, (*specified_rules,))
     for extension in schema.get_extensions():
         if isinstance(extension, WorkflowExtension):
-            errors = errors + find_exceeded(document, extension.limits)
+            errors = errors + find_exceeded(document, extension.limits, types, _fixed_variables(operation))
     if errors or callable(operation.variables):
         return errors
     nodes = operation_node(document).variable_definitions or ()
-    values = get_variable_values(types, nodes, json_variables(operation.variables) or {})
+    values = get_variable_values(types, nodes, _fixed_variables(operation))
     return values if isinstance(values, list) else []

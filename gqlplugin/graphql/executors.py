@@ -16,7 +16,9 @@ from gqlplugin.errors import ForbiddenError, NotFoundError, UnauthenticatedError
 from gqlplugin.execution import ExecutionFilter
 from gqlplugin.executor import definition
 from gqlplugin.executor.inspection import arguments_hash_of, attempts_of, next_time_of, outcome_of
-from gqlplugin.graphql.connections import After, First, check_first, page_info
+from gqlplugin.executor.operation import FiringOutcome
+from gqlplugin.graphql.budget import parse_for_answer, selected_values, value_of
+from gqlplugin.graphql.connections import IS_PAGE, After, First, check_first, page_info
 from gqlplugin.graphql.policy import RunPolicy, decided
 from gqlplugin.graphql.workflow_run import WorkflowRun, shown
 from gqlplugin.names import executor_of, firing_name
@@ -70,6 +72,7 @@ def _executor(root: strawberry.Parent[ExecutorJob]) -> str:
 
 
 def _arguments_hash(root: strawberry.Parent[ExecutorJob]) -> str:
+    parse_for_answer(value_of(root.execution, "input"))
     return arguments_hash_of(root.execution)
 
 
@@ -77,13 +80,20 @@ def _attempts(root: strawberry.Parent[ExecutorJob]) -> int:
     return attempts_of(root.execution)
 
 
+def _outcome(root: ExecutorJob) -> FiringOutcome | None:
+    text = value_of(root.execution, "output")
+    if text is not None:
+        parse_for_answer(text)
+    return outcome_of(root.execution)
+
+
 def _skipped(root: strawberry.Parent[ExecutorJob]) -> bool:
-    outcome = outcome_of(root.execution)
+    outcome = _outcome(root)
     return outcome is not None and outcome.skipped
 
 
 def _workflow_run_id(root: strawberry.Parent[ExecutorJob]) -> strawberry.ID | None:
-    outcome = outcome_of(root.execution)
+    outcome = _outcome(root)
     return None if outcome is None or outcome.workflow_run_id is None else strawberry.ID(outcome.workflow_run_id)
 
 
@@ -143,22 +153,26 @@ class Executors:
             await self._operating()
             return [_shown(one) for one in self._app.executors.values()]
 
-        async def executor_jobs(executor: str, first: First = 20, after: After = None) -> ExecutorJobConnection:
-            return await self._page(executor, first, after)
+        async def executor_jobs(
+            info: strawberry.Info, executor: str, first: First = 20, after: After = None
+        ) -> ExecutorJobConnection:
+            return await self._page(executor, first, after, info)
 
         return [
             strawberry.field(executors, description="What happens by itself; for operators."),
-            strawberry.field(executor_jobs, description="What an executor did, newest first; for operators."),
+            strawberry.field(
+                executor_jobs, description="What an executor did, newest first; for operators.", metadata=IS_PAGE
+            ),
         ]
 
-    async def _page(self, name: str, first: int, after: str | None) -> ExecutorJobConnection:
+    async def _page(self, name: str, first: int, after: str | None, info: strawberry.Info) -> ExecutorJobConnection:
         binding = await self._operating()
         if name not in self._app.executors:
             raise NotFoundError("There is no such executor.")
         check_first(first)
-        where = ExecutionFilter(workflow_name=firing_name(name))
+        where = ExecutionFilter(workflow_name=firing_name(name), values=selected_values(info))
         page = await binding.platform.list_executions(where, first=first, after=after)
-        jobs: Sequence[ExecutorJob] = shown(binding.platform, page.executions, lambda _: ExecutorJob)
+        jobs: Sequence[ExecutorJob] = shown(binding.platform, page.executions, lambda _: ExecutorJob, info)
         return ExecutorJobConnection(
             edges=[ExecutorJobEdge(cursor=cursor, node=job) for cursor, job in zip(page.cursors, jobs, strict=True)],
             page_info=page_info(page.cursors, has_next=page.has_next, after=after),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 from weakref import WeakSet
@@ -19,11 +20,13 @@ from strawberry.types import ExecutionResult, StreamExecutionResult
 
 from gqlplugin.errors import InvalidInputError, contained
 from gqlplugin.graphql.arguments import reading
+from gqlplugin.graphql.budget import Budget, count_values, current_budget, few_of, find_budget
+from gqlplugin.graphql.connections import MAX_PAGE
 from gqlplugin.graphql.disclosure import NoIntrospection, find_introspection, hides_schema, show_defaults
 from gqlplugin.graphql.errors import REFUSED_REQUESTS, as_graphql_error, contain_resolvers, public_errors
 from gqlplugin.graphql.grants import find_refused, grant_rule
 from gqlplugin.graphql.idempotent import DIRECTIVE, OperationKeys, find_keys, find_misplaced, has_header
-from gqlplugin.graphql.limits import Limits, check_query_length, find_exceeded, limit_rule
+from gqlplugin.graphql.limits import Limits, Measured, check_query_length, limit_rule
 from gqlplugin.graphql.tracing import begin_operation, describe_operation, fail_operation
 from gqlplugin.identity import RunGrant, User
 from gqlplugin.platform.base import Binding, Definitions, Platform, bind, find_binding
@@ -84,6 +87,7 @@ class WorkflowExtension(SchemaExtension):
         self._is_valid = False
         self._is_streaming = False
         self._keys: OperationKeys | None = None
+        self._budget: Budget | None = None
         self._span = NO_SPAN
 
     def on_operation(self) -> Iterator[None]:
@@ -100,6 +104,10 @@ class WorkflowExtension(SchemaExtension):
             self._hides_schema = True
             context.validation_rules = (*context.validation_rules, NoIntrospection)
         binding = self._binding()
+        count_values(context.schema)
+        self._budget = find_budget(context.context, self.limits.max_response_bytes)
+        previous = current_budget.get()
+        current_budget.set(self._budget)
         try:
             if binding is None:
                 yield
@@ -115,6 +123,7 @@ class WorkflowExtension(SchemaExtension):
             fail_operation(self._span, public)
             raise public[0] from None
         finally:
+            current_budget.set(previous)  # not a reset: a stream may end in another context than it began in
             if self._keys is not None:
                 self._keys.leave()
         result = context.result
@@ -144,7 +153,9 @@ class WorkflowExtension(SchemaExtension):
             schema, rules = context.schema._schema, context.validation_rules  # noqa: SLF001 - not public
             show_defaults(schema)
             contain_resolvers(schema)
-            errors = document.errors_for(schema, rules, self.limits, hides_schema=self._hides_schema)
+            errors = document.errors_for(
+                schema, rules, self.limits, context.variables or {}, hides_schema=self._hides_schema
+            )
             if document.is_ambiguous and context._provided_operation_name is None:  # noqa: SLF001 - not public
                 errors = [*errors, _which_operation()]
             context.pre_execution_errors = errors = self._refused(node) or list(errors)
@@ -159,6 +170,8 @@ class WorkflowExtension(SchemaExtension):
         if isinstance(result, ExecutionResult) and result.errors:
             result.errors = public = self._public(result.errors)
             fail_operation(self._span, public)
+        if self._budget is not None:
+            self._budget.renew()
         self._span.leave()  # that of a subscription tells of its begin, not of its life
         yield
 
@@ -218,8 +231,8 @@ class WorkflowExtension(SchemaExtension):
             )
         return user
 
-    def _public(self, errors: Collection[GraphQLError]) -> list[GraphQLError]:
-        return public_errors(errors, executed=self._is_valid, hides_schema=self._hides_schema)
+    def _public(self, errors: list[GraphQLError]) -> list[GraphQLError]:
+        return public_errors(few_of(errors), executed=self._is_valid, hides_schema=self._hides_schema)
 
 
 class _Document:
@@ -231,26 +244,63 @@ class _Document:
         self.is_ambiguous = len(operations) > 1
         self.mutates = any(one.operation is OperationType.MUTATION for one in operations)
         self.may_be_keyed = node.loc is None or DIRECTIVE in node.loc.source.body
-        self._verdicts: dict[tuple[GraphQLSchema, Rules, Limits, bool], list[GraphQLError]] = {}
+        self._verdicts: dict[tuple[GraphQLSchema, Rules, Limits, bool], _Verdict] = {}
 
     def errors_for(
-        self, schema: GraphQLSchema, rules: Rules, limits: Limits, *, hides_schema: bool
+        self,
+        schema: GraphQLSchema,
+        rules: Rules,
+        limits: Limits,
+        variables: Mapping[str, object],
+        *,
+        hides_schema: bool,
     ) -> list[GraphQLError]:
         """What is wrong with it; a document beyond the limits is not validated at all."""
         key = (schema, rules, limits, hides_schema)
-        errors = self._verdicts.get(key)
-        if errors is None:
-            errors = find_exceeded(self.node, limits)
-            if hides_schema and not errors:  # also where an extension has taken all rules away
-                errors = find_introspection(self.node, schema)
-            if rules and not errors:
-                errors = validate_document(schema, self.node, rules)
-            if self.may_be_keyed and not errors:
-                errors = find_misplaced(self.node, schema)
+        verdict = self._verdicts.get(key)
+        if verdict is None:
+            verdict = self._judge(schema, rules, limits, hides_schema=hides_schema)
             if len(self._verdicts) >= MAX_VERDICTS:
                 self._verdicts.clear()
-            self._verdicts[key] = errors
-        return errors
+            self._verdicts[key] = verdict
+        if verdict.page_variables and not verdict.errors and verdict.depends_on(variables):
+            return Measured(self.node, schema).exceeded(limits, variables)
+        return verdict.errors
+
+    def _judge(self, schema: GraphQLSchema, rules: Rules, limits: Limits, *, hides_schema: bool) -> _Verdict:
+        measured = Measured(self.node, schema)
+        errors = measured.exceeded(limits, {})
+        may_exceed = bool(measured.page_variables and measured.exceeded(limits, None))
+        if hides_schema and not errors:  # also where an extension has taken all rules away
+            errors = find_introspection(self.node, schema)
+        if rules and not errors:
+            errors = validate_document(schema, self.node, rules)
+        if self.may_be_keyed and not errors:
+            errors = find_misplaced(self.node, schema)
+        return _Verdict(errors, frozenset(measured.page_variables), may_exceed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What a document was found to violate, whatever its variables are.
+
+    Attributes:
+        errors: The violations.
+        page_variables: The variables that say how long a list may be.
+        may_exceed: Whether the longest pages of our own lists would exceed a limit.
+    """
+
+    errors: list[GraphQLError]
+    page_variables: frozenset[str]
+    may_exceed: bool
+
+    def depends_on(self, variables: Mapping[str, object]) -> bool:
+        """Whether these variables could exceed a limit."""
+        return self.may_exceed or any(_is_above(variables.get(name), MAX_PAGE) for name in self.page_variables)
+
+
+def _is_above(value: object, limit: int) -> bool:
+    return isinstance(value, int) and value > limit
 
 
 def _which_operation() -> GraphQLError:

@@ -1,28 +1,45 @@
-"""How much one operation may ask for, checked before anything is validated or run."""
+"""How much a request may cost: what is checked before anything of it is validated or run, and how long an answer is."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from typing import Any
 
 from graphql import (
+    ArgumentNode,
     DocumentNode,
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
+    GraphQLArgument,
     GraphQLError,
+    GraphQLField,
+    GraphQLInterfaceType,
+    GraphQLNamedType,
+    GraphQLObjectType,
+    GraphQLSchema,
+    IntValueNode,
     OperationDefinitionNode,
     OperationType,
     SelectionSetNode,
     ValidationContext,
+    VariableNode,
+    get_named_type,
 )
 from graphql.validation import ASTValidationRule
+from strawberry.schema.schema_converter import GraphQLCoreConverter
 
 from gqlplugin.checks import check_type
+from gqlplugin.graphql.connections import IS_PAGE, MAX_PAGE
 from gqlplugin.source import caller_source
 
 LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
+
+_MAX_ALIAS_CHARACTERS = 256  # an alias is repeated for every item of a list
+_PAGE_ARGUMENTS = ("first", "last")
+_MAX_DIGITS = 12  # Python reads no more than some thousands
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,12 +49,20 @@ class Limits:
     Args:
         max_depth: Fields inside fields; what is under `__schema` and `__type` does not count.
         max_aliases: Aliased fields, those in fragments counted at every place that spreads them.
-        max_fields: Fields, counted in the same way.
+        max_fields: Fields, counted in the same way. Those below a list count as often as its argument `first` or
+            `last` says, so that this is about how many values an answer has. A list without such an argument counts
+            once. The default lets a page of 100 runs through with some 90 fields of each.
         max_mutations: Fields at the root of a mutation: each may start a workflow.
         max_tokens: Tokens of the query text.
         max_query_characters: Length of the query text; long values belong into variables.
         max_body_bytes: Length of the HTTP body, and of a message on a WebSocket.
         max_subscriptions: Operations that are under way at once on one WebSocket.
+        max_response_bytes: Length of an answer: of the body that answers a request, a batch included, and of each
+            message on a WebSocket or event stream. A field that would make it longer is null, with an error.
+        max_unread_bytes: Bytes of all answers together that clients have not read yet, per endpoint and process. Above
+            it, the connections whose clients have read nothing for longest are closed. A WebSocket may have a quarter
+            of it.
+        max_stall_seconds: How long a client may read nothing of an answer before its connection is closed.
 
     Raises:
         DefinitionError: One is not an int.
@@ -45,12 +70,15 @@ class Limits:
 
     max_depth: int = 12
     max_aliases: int = 50
-    max_fields: int = 2_000
+    max_fields: int = 10_000
     max_mutations: int = 10
     max_tokens: int = 4_000
     max_query_characters: int = 100_000
     max_body_bytes: int = 2 * 1024 * 1024
     max_subscriptions: int = 100
+    max_response_bytes: int = 4 * 1024 * 1024
+    max_unread_bytes: int = 128 * 1024 * 1024
+    max_stall_seconds: int = 30
 
     def __post_init__(self) -> None:
         where = f"Limits at {caller_source(3)}"
@@ -78,14 +106,23 @@ def check_query_length(query: str, limits: Limits) -> None:
         raise _exceeded(f"The query is longer than {limits.max_query_characters} characters: use variables for values.")
 
 
-def find_exceeded(document: DocumentNode, limits: Limits) -> list[GraphQLError]:
+def find_exceeded(
+    document: DocumentNode,
+    limits: Limits,
+    schema: GraphQLSchema | None = None,
+    variables: Mapping[str, object] | None = None,
+) -> list[GraphQLError]:
     """The limits that an operation of the document exceeds.
 
     Every fragment is measured once, however often it is spread, so that the time is linear in the document's length.
+
+    Args:
+        document: A document, which need not be valid.
+        limits: The limits.
+        schema: Where the default lengths of lists come from.
+        variables: The values of variables; one that is missing has its default.
     """
-    costs = _Costs({node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)})
-    operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
-    return [error for node in operations for error in _exceeded_by(node, costs.of(node.selection_set), limits)]
+    return Measured(document, schema).exceeded(limits, variables or {})
 
 
 @lru_cache(maxsize=64)
@@ -95,49 +132,140 @@ def limit_rule(limits: Limits) -> type[ASTValidationRule]:
     class LimitRule(ASTValidationRule):
         def __init__(self, context: ValidationContext) -> None:
             super().__init__(context)
-            for error in find_exceeded(context.document, limits):
+            for error in find_exceeded(context.document, limits, context.schema):
                 context.report_error(error)
 
     return LimitRule
 
 
-class _Costs:
-    """Measures selection sets, and remembers fragments."""
+class Measured:
+    """Measures the operations of a document.
 
-    def __init__(self, fragments: Mapping[str, FragmentDefinitionNode]) -> None:
-        self._fragments = fragments
+    Args:
+        document: It need not be valid.
+        schema: Where the default lengths of lists come from.
+
+    Attributes:
+        page_variables: The variables that say how long a list may be; known once `exceeded` was called.
+    """
+
+    def __init__(self, document: DocumentNode, schema: GraphQLSchema | None) -> None:
+        self._fragments = {
+            node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)
+        }
+        self._operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+        self._schema = schema
+        self.page_variables: set[str] = set()
+        self._has_long_alias = False
+        self._variables: Mapping[str, object] | None = {}
         self._known: dict[str, _Cost] = {}
 
-    def of(self, selection_set: SelectionSetNode | None) -> _Cost:
-        """The cost of a selection set."""
+    def exceeded(self, limits: Limits, variables: Mapping[str, object] | None) -> list[GraphQLError]:
+        """The limits that an operation exceeds.
+
+        Args:
+            limits: The limits.
+            variables: Their values; None for the most that our own lists take, for all of them.
+        """
+        errors: list[GraphQLError] = []
+        for node in self._operations:
+            defaults = {one.variable.name.value: _int_of(one.default_value) for one in node.variable_definitions or ()}
+            self._variables = None if variables is None else {**defaults, **variables}
+            self._known = {}
+            root = None if self._schema is None else self._schema.get_root_type(node.operation)
+            errors += _exceeded_by(node, self._of(node.selection_set, root), limits)
+        if self._has_long_alias:
+            errors.append(_exceeded(f"An alias is longer than {_MAX_ALIAS_CHARACTERS} characters."))
+        return errors
+
+    def _of(self, selection_set: SelectionSetNode | None, parent: GraphQLNamedType | None) -> _Cost:
+        """The cost of a selection set on a type, which is None where nothing is known of it."""
         depth = aliases = fields = roots = 0
         for selection in selection_set.selections if selection_set else ():
             if isinstance(selection, FieldNode):
-                inner = self.of(selection.selection_set)
-                hidden = selection.name.value in ("__schema", "__type")
-                inner_depth, inner_roots = (0 if hidden else inner.depth + 1), 1
-                aliases += selection.alias is not None
-                fields += 1
+                cost = self._of_field(selection, parent)
+            elif isinstance(selection, FragmentSpreadNode):
+                cost = self._of_fragment(selection.name.value)
             else:
-                inner = (
-                    self._of_fragment(selection.name.value)
-                    if isinstance(selection, FragmentSpreadNode)
-                    else self.of(selection.selection_set)  # type: ignore[attr-defined] # an inline fragment
-                )
-                inner_depth, inner_roots = inner.depth, inner.roots
-            depth = max(depth, inner_depth)
-            aliases += inner.aliases
-            fields += inner.fields
-            roots += inner_roots
+                condition = selection.type_condition  # type: ignore[attr-defined] # an inline fragment
+                on = parent if condition is None else self._type(condition.name.value)
+                cost = self._of(selection.selection_set, on)  # type: ignore[attr-defined]
+            depth = max(depth, cost.depth)
+            aliases += cost.aliases
+            fields += cost.fields
+            roots += cost.roots
         return _Cost(depth, aliases, fields, roots)
+
+    def _of_field(self, node: FieldNode, parent: GraphQLNamedType | None) -> _Cost:
+        alias = node.alias
+        self._has_long_alias |= alias is not None and len(alias.value) > _MAX_ALIAS_CHARACTERS
+        if node.selection_set is None:
+            return _ALIASED_LEAF if alias is not None else _LEAF
+        has_fields = isinstance(parent, (GraphQLObjectType, GraphQLInterfaceType))
+        definition = parent.fields.get(node.name.value) if has_fields else None  # type: ignore[union-attr]
+        inner = self._of(node.selection_set, None if definition is None else get_named_type(definition.type))
+        hidden = node.name.value in ("__schema", "__type")
+        return _Cost(
+            depth=0 if hidden else inner.depth + 1,
+            aliases=inner.aliases + (alias is not None),
+            fields=1 + inner.fields * self._length(node, definition),
+            roots=1,
+        )
+
+    def _length(self, node: FieldNode, definition: GraphQLField | None) -> int:
+        """How many items the list that a field returns may have, as far as its arguments say so."""
+        arguments = {} if definition is None else definition.args
+        given = {one.name.value: one for one in node.arguments or ()}
+        lengths = [
+            self._value(given.get(name), arguments.get(name))
+            for name in _PAGE_ARGUMENTS
+            if name in given or name in arguments
+        ]
+        return max([1, *(min(one, MAX_PAGE) if _is_our_page(definition) else one for one in lengths)])
+
+    def _value(self, given: ArgumentNode | None, argument: GraphQLArgument | None) -> int:
+        value: object = None if given is None else _int_of(given.value)
+        if given is not None and isinstance(given.value, VariableNode):
+            name = given.value.name.value
+            self.page_variables.add(name)
+            value = MAX_PAGE if self._variables is None else self._variables.get(name)
+        if not isinstance(value, int):
+            value = _default_of(argument)
+        return value if isinstance(value, int) else 1
+
+    def _type(self, name: str) -> GraphQLNamedType | None:
+        return None if self._schema is None else self._schema.get_type(name)
 
     def _of_fragment(self, name: str) -> _Cost:
         cost = self._known.get(name)
         if cost is None:
             self._known[name] = _Cost()  # a fragment that spreads itself is for validation to refuse
             fragment = self._fragments.get(name)
-            cost = self._known[name] = self.of(fragment.selection_set if fragment else None)
+            if fragment is not None:
+                self._known[name] = self._of(fragment.selection_set, self._type(fragment.type_condition.name.value))
+            cost = self._known[name]
         return cost
+
+
+_LEAF = _Cost(depth=1, fields=1, roots=1)
+_ALIASED_LEAF = _Cost(depth=1, aliases=1, fields=1, roots=1)
+
+
+def _is_our_page(definition: GraphQLField | None) -> bool:
+    """Whether a field refuses longer pages itself, and so that the client knows why."""
+    made_by = None if definition is None else definition.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+    return made_by is not None and made_by.metadata == IS_PAGE
+
+
+def _int_of(node: object) -> int | None:
+    return int(node.value[:_MAX_DIGITS]) if isinstance(node, IntValueNode) else None
+
+
+def _default_of(argument: GraphQLArgument | None) -> Any:
+    if argument is None:
+        return None
+    default: Any = argument.default
+    return argument.default_value if default is None else getattr(default, "value", None)
 
 
 def _exceeded_by(node: OperationDefinitionNode, cost: _Cost, limits: Limits) -> Iterator[GraphQLError]:
@@ -146,7 +274,10 @@ def _exceeded_by(node: OperationDefinitionNode, cost: _Cost, limits: Limits) -> 
     if cost.aliases > limits.max_aliases:
         yield _exceeded(f"The operation has {_size(cost.aliases)} aliases; the limit is {limits.max_aliases}.")
     if cost.fields > limits.max_fields:
-        yield _exceeded(f"The operation has {_size(cost.fields)} fields; the limit is {limits.max_fields}.")
+        yield _exceeded(
+            f"The operation asks for {_size(cost.fields)} fields, with those below a list counted as often as its "
+            f"`first` says; the limit is {limits.max_fields}: ask for fewer fields, or for a shorter page."
+        )
     if node.operation is OperationType.MUTATION and cost.roots > limits.max_mutations:
         yield _exceeded(f"The operation has {_size(cost.roots)} mutations; the limit is {limits.max_mutations}.")
 

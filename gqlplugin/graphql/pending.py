@@ -7,11 +7,13 @@ from datetime import datetime
 from typing import Any
 
 import strawberry
+from pydantic_core import from_json
 from strawberry.relay import PageInfo
 from strawberry.scalars import JSON
 
 from gqlplugin.errors import DefinitionError
 from gqlplugin.execution import PendingWait
+from gqlplugin.graphql.budget import parse_for_answer, value_of
 from gqlplugin.graphql.stored import stored_field
 from gqlplugin.graphql.workflow_run import WorkflowRun
 from gqlplugin.names import pascal_case
@@ -24,6 +26,11 @@ async def _may_resolve(root: strawberry.Parent[PendingWaitPoint]) -> bool:
     return await root.asked(root.wait)
 
 
+def _payload(root: strawberry.Parent[PendingWaitPoint]) -> JSON | None:
+    payload: JSON | None = from_json(parse_for_answer(value_of(root.wait, "payload")))
+    return payload
+
+
 @strawberry.interface(description="A run that waits for an answer. Each wait point has a type, with what was asked.")
 class PendingWaitPoint:
     """A wait as GraphQL."""
@@ -32,7 +39,7 @@ class PendingWaitPoint:
     run_id: strawberry.ID
     name: str = strawberry.field(description="The name of the wait point.")
     workflow_name: str
-    payload: JSON | None = strawberry.field(description="What the run tells those who answer.")
+    payload: JSON | None = strawberry.field(resolver=_payload, description="What the run tells those who answer.")
     since: datetime
     expires_at: datetime | None = strawberry.field(description="When it goes on without an answer, if ever.")
     run: WorkflowRun
@@ -94,7 +101,7 @@ def pending_types(points: Iterable[WaitPoint[Any, Any]], taken: Mapping[str, str
 def _type_of(name: str, point: WaitPoint[Any, Any]) -> type[PendingWaitPoint]:
     request = stored_field(
         point.payload,
-        lambda pending: pending.wait.payload,
+        lambda pending: value_of(pending.wait, "payload"),
         misfit=f"The payload of this wait doesn't fit wait point {point.name!r} any more",
         description="What the run tells those who answer.",
     )

@@ -16,7 +16,8 @@ from gqlplugin.app import App
 from gqlplugin.codec import JsonCodec
 from gqlplugin.errors import DefinitionError, ForbiddenError, NotFoundError
 from gqlplugin.execution import ExecutionFilter, ExecutionStatus, WorkflowExecution
-from gqlplugin.graphql.connections import After, First, check_first, page_info
+from gqlplugin.graphql.budget import selected_values, value_of
+from gqlplugin.graphql.connections import IS_PAGE, After, First, check_first, page_info
 from gqlplugin.graphql.executors import ExecutorJob
 from gqlplugin.graphql.grants import FOR_CANCELING, FOR_READING
 from gqlplugin.graphql.policy import RunPolicy, decided, may_cancel, may_see
@@ -76,10 +77,11 @@ class Runs:
     def queries(self) -> list[StrawberryField]:
         """`workflowRun` and `workflowRuns`."""
 
-        async def workflow_run(id: strawberry.ID) -> WorkflowRun | None:
-            return self.shown([await self.find(id)])[0]
+        async def workflow_run(info: strawberry.Info, id: strawberry.ID) -> WorkflowRun | None:
+            return self.shown([await self.find(id)], info)[0]
 
         async def workflow_runs(
+            info: strawberry.Info,
             workflow_name: Annotated[
                 str | None, strawberry.argument(description="Only those of this workflow.")
             ] = None,
@@ -89,31 +91,34 @@ class Runs:
             first: First = 20,
             after: After = None,
         ) -> WorkflowRunConnection:
-            return await self._page(ExecutionFilter(workflow_name=workflow_name, status=status), first, after)
+            where = ExecutionFilter(workflow_name=workflow_name, status=status, values=selected_values(info))
+            return await self._page(where, first, after, info)
 
         return [
             strawberry.field(workflow_run, description="A run by its ID.", metadata=FOR_READING),
-            strawberry.field(workflow_runs, description="The runs that the caller may list, newest first."),
+            strawberry.field(
+                workflow_runs, description="The runs that the caller may list, newest first.", metadata=IS_PAGE
+            ),
         ]
 
     def mutations(self) -> list[StrawberryField]:
         """`resumeWorkflowRun` and `cancelWorkflowRun`."""
 
-        async def resume_workflow_run(id: strawberry.ID) -> WorkflowRun:
+        async def resume_workflow_run(info: strawberry.Info, id: strawberry.ID) -> WorkflowRun:
             binding = current_binding()
             run = await self.find(id)
             if not await decided(self._policy.may_resume(binding.user, run)):
                 raise ForbiddenError("You may not resume this workflow run.")
             await binding.platform.resume(run.id)
-            return await self.now(run.id)
+            return await self.now(run.id, info)
 
-        async def cancel_workflow_run(id: strawberry.ID) -> WorkflowRun:
+        async def cancel_workflow_run(info: strawberry.Info, id: strawberry.ID) -> WorkflowRun:
             binding = current_binding()
             run = await self.find(id)
             if not await may_cancel(self._policy, binding, run):
                 raise ForbiddenError("You may not cancel this workflow run.")
             await binding.platform.cancel(run.id)
-            return await self.now(run.id)
+            return await self.now(run.id, info)
 
         resume = "Run a failed or canceled run again, under the same ID. Jobs that succeeded are not run again."
         cancel = "End a run that has not ended. One that is RUNNING is CANCELED once its jobs have stopped."
@@ -143,26 +148,28 @@ class Runs:
                     return run
         raise NotFoundError("There is no such workflow run.")
 
-    async def now(self, run_id: str) -> WorkflowRun:
+    async def now(self, run_id: str, info: strawberry.Info) -> WorkflowRun:
         """A run that the caller may see, as it is now."""
-        return self.shown([await current_binding().platform.get_execution(run_id)])[0]
+        return self.shown([await current_binding().platform.get_execution(run_id)], info)[0]
 
-    async def _page(self, where: ExecutionFilter, first: int, after: str | None) -> WorkflowRunConnection:
+    async def _page(
+        self, where: ExecutionFilter, first: int, after: str | None, info: strawberry.Info
+    ) -> WorkflowRunConnection:
         check_first(first)
         binding = current_binding()
         both = _both(where, await decided(self._policy.listing(binding.user)))
         if both is None:
             return WorkflowRunConnection(edges=[], page_info=page_info((), has_next=False, after=after))
         page = await binding.platform.list_executions(both, first=first, after=after)
-        runs = zip(page.cursors, self.shown(page.executions), strict=True)
+        runs = zip(page.cursors, self.shown(page.executions, info), strict=True)
         return WorkflowRunConnection(
             edges=[WorkflowRunEdge(cursor=cursor, node=run) for cursor, run in runs],
             page_info=page_info(page.cursors, has_next=page.has_next, after=after),
         )
 
-    def shown(self, executions: Sequence[WorkflowExecution]) -> list[WorkflowRun]:
-        """Runs as GraphQL, whose jobs are read together."""
-        return shown(current_binding().platform, executions, self._type_of)
+    def shown(self, executions: Sequence[WorkflowExecution], info: strawberry.Info) -> list[WorkflowRun]:
+        """Runs as GraphQL, whose jobs are read together, for the field that returns them."""
+        return shown(current_binding().platform, executions, self._type_of, info)
 
     def _type_of(self, execution: WorkflowExecution) -> type[WorkflowRun]:
         if executor_of(execution.workflow_name) is not None:
@@ -177,7 +184,8 @@ def _both(asked: ExecutionFilter, allowed: ExecutionFilter) -> ExecutionFilter |
         limit = getattr(allowed, name)
         if None not in (value, limit) and value != limit:
             return None
-    narrowed = replace(allowed, firings=asked.firings and allowed.firings, oldest_first=asked.oldest_first)
+    firings = asked.firings and allowed.firings
+    narrowed = replace(allowed, firings=firings, oldest_first=asked.oldest_first, values=asked.values)
     return replace(narrowed, **{name: value for name, value in given.items() if value is not None})
 
 
@@ -222,7 +230,7 @@ def _run_type(name: str, workflow: Workflow[Any, Any]) -> type[WorkflowRun]:
 
 
 def _stored(what: str, run: WorkflowRun) -> str | None:
-    text: str | None = getattr(run.execution, what)
+    text: str | None = value_of(run.execution, what)
     return text
 
 

@@ -21,6 +21,7 @@ from strawberry.types.graphql import OperationType
 from gqlplugin.app import App
 from gqlplugin.checks import check_type
 from gqlplugin.errors import DefinitionError
+from gqlplugin.graphql.budget import CountingExecutor
 from gqlplugin.graphql.disclosure import show_defaults
 from gqlplugin.graphql.execute import problems_with
 from gqlplugin.graphql.executors import Executors
@@ -121,6 +122,7 @@ def create_schema(
             _root("Subscription", subscription, own.subscriptions(), app, config),
             types=[*types, *own.types()],
             directives=[idempotent],
+            execution_context_class=CountingExecutor,
             extensions=[partial(WorkflowExtension, app, platform, limits=limits), *extensions],
             config=replace(config, scalar_map={**SCALAR_MAP, **config.scalar_map}),
         )

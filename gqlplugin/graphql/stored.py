@@ -13,6 +13,7 @@ from strawberry.types.field import StrawberryField
 
 from gqlplugin.codec import JsonCodec, describe
 from gqlplugin.errors import DefinitionError, FailedPreconditionError
+from gqlplugin.graphql.budget import parse_for_answer
 from gqlplugin.graphql.types import output_annotation, output_converter
 
 
@@ -34,7 +35,7 @@ def stored_field(
     def value(self: Any) -> Any:
         text = text_of(self)
         try:
-            return None if text is None else convert(text)
+            return None if text is None else convert(parse_for_answer(text))
         except ValidationError as error:
             raise FailedPreconditionError(f"{misfit}: {describe(error)}.") from None
 

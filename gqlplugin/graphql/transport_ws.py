@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal, cast
 
 from graphql import GraphQLError
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
-from starlette.websockets import WebSocketDisconnect, WebSocketDisconnected, WebSocketState
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected, WebSocketState
 from strawberry.asgi import ASGIWebSocketAdapter
+from strawberry.http.async_base_view import AsyncBaseHTTPView
 from strawberry.http.exceptions import NonJsonMessageReceived, NonTextMessageReceived
 from strawberry.http.exceptions import WebSocketDisconnected as ClientHasLeft
 from strawberry.schema.schema import StreamResult
@@ -20,8 +21,10 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.types import Messag
 
 from gqlplugin.graphql.http import RefusedRequestError, read_json
 from gqlplugin.graphql.limits import Limits
+from gqlplugin.graphql.sending import SlowReaderError
 from gqlplugin.graphql.streams import TransportHandler
 
+_PART_OF_ONE = 4  # of what all clients together may leave unread, a WebSocket has this part
 _MAX_REASON_BYTES = 123  # RFC 6455, section 5.5: a close frame has room for no more
 
 
@@ -73,7 +76,16 @@ def close_reason(text: str) -> str:
 
 
 class JsonMessages(ASGIWebSocketAdapter):
-    """Reads JSON values from text frames, none longer than the limit; deep ones break nothing."""
+    """Reads JSON values from text frames, none longer than the limit; deep ones break nothing.
+
+    What is sent is counted until the client has read it.
+    """
+
+    def __init__(
+        self, view: AsyncBaseHTTPView[Any, Any, Any, Any, Any, Any, Any], request: WebSocket, response: WebSocket
+    ) -> None:
+        super().__init__(view, request, response)
+        self._unread = 0
 
     async def iter_json(self, *, ignore_parsing_errors: bool = False) -> AsyncGenerator[object, None]:
         """What comes in, until the WebSocket is closed."""
@@ -95,11 +107,20 @@ class JsonMessages(ASGIWebSocketAdapter):
                     raise NonJsonMessageReceived from error
 
     async def send_json(self, message: Mapping[str, object]) -> None:
-        """Send a message, unless the WebSocket was closed from either end."""
+        """Send a message, unless the WebSocket was closed from either end, or its client does not read."""
+        view: Any = self.view
+        text = view.encode_json(message)
+        self._unread += len(text)
         try:
-            await super().send_json(message)
-        except WebSocketDisconnected as error:
+            with view.sending.to(self.ws._receive) as held:  # noqa: SLF001 - where the connection can be closed
+                if self._unread > view.max_unread_bytes // _PART_OF_ONE:
+                    view.sending.cut(held, "it leaves too much unread")
+                held.begin(len(text))
+                await self.ws.send_text(text)
+        except (SlowReaderError, WebSocketDisconnect, WebSocketDisconnected) as error:
             raise ClientHasLeft from error
+        finally:
+            self._unread -= len(text)
 
     async def close(self, code: int, reason: str) -> None:
         """Close the WebSocket, if it is open."""

@@ -12,7 +12,7 @@ from typing import Any
 import strawberry
 from cross_web import AsyncHTTPRequestAdapter, StarletteRequestAdapter
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from strawberry.asgi import GraphQL
@@ -25,6 +25,7 @@ from gqlplugin.app import App
 from gqlplugin.authentication.callers import Callers, Verifier
 from gqlplugin.authentication.request import Authenticate, Authenticated, AuthRequest
 from gqlplugin.errors import GqlpluginError, UnauthenticatedError, contained, is_public
+from gqlplugin.graphql.budget import RESPONSE_LIMIT_KEY, Budget, count_values, response_too_long
 from gqlplugin.graphql.disclosure import HIDES_SCHEMA_KEY
 from gqlplugin.graphql.errors import internal_error
 from gqlplugin.graphql.expiry import expire_at, may_expire, send_response
@@ -47,6 +48,7 @@ from gqlplugin.graphql.http import (
 )
 from gqlplugin.graphql.limits import Limits
 from gqlplugin.graphql.origins import checked_origins, is_allowed
+from gqlplugin.graphql.sending import Sending, SlowReaderError
 from gqlplugin.graphql.streams import ServerStop, wants_stream
 from gqlplugin.graphql.transport_ws import CheckedHandler, JsonMessages, close_reason
 from gqlplugin.identity import User
@@ -80,6 +82,9 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
         introspection: Tell clients the schema, and suggest its names in errors; as `debug` unless you say so.
         max_body_bytes: Longest body that is read.
         max_subscriptions: Operations that are under way at once on one WebSocket.
+        max_response_bytes: Length of an answer, and of each message on a stream.
+        max_unread_bytes: Bytes of all answers together that clients have not read.
+        max_stall_seconds: How long a client may read nothing of an answer.
         allowed_origins: Origins of web pages that may open a WebSocket, besides the endpoint's own.
     """
 
@@ -98,6 +103,9 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
         introspection: bool | None = None,
         max_body_bytes: int = Limits().max_body_bytes,
         max_subscriptions: int = Limits().max_subscriptions,
+        max_response_bytes: int = Limits().max_response_bytes,
+        max_unread_bytes: int = Limits().max_unread_bytes,
+        max_stall_seconds: float = Limits().max_stall_seconds,
         allowed_origins: Sequence[str] = (),
     ) -> None:
         super().__init__(
@@ -108,6 +116,7 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
             connection_init_wait_timeout=_CONNECTION_INIT_TIMEOUT,
             max_subscriptions_per_connection=max_subscriptions,
         )
+        count_values(schema)
         self._server_stop = ServerStop()
         self._hides_schema = not (debug if introspection is None else introspection)
         self.origins = checked_origins(allowed_origins)
@@ -118,6 +127,9 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
             authenticate = None
         self._callers = Callers(authenticate, *verifiers)
         self.max_body_bytes = max_body_bytes
+        self.max_response_bytes = max_response_bytes
+        self.max_unread_bytes = max_unread_bytes
+        self.sending = Sending(max_unread_bytes, max_stall_seconds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request, or serve one WebSocket."""
@@ -132,7 +144,10 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
             return
         except BaseException as error:
             response = refusal(request.headers.get("accept", ""), contained(error))
-        await send_response(response, scope, receive, send)
+        with suppress(SlowReaderError), self.sending.to(receive) as held:
+            if not isinstance(response, StreamingResponse):
+                held.count_whole(len(response.body))
+            await send_response(response, scope, receive, held.in_pieces(send))
 
     async def _serve_websocket(self, websocket: WebSocket) -> None:
         try:
@@ -183,7 +198,11 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> dict[str, Any]:
         """What resolvers find in `info.context`: `request`, `response` and `user`."""
-        context: dict[str, Any] = {"request": request, "response": response}
+        context: dict[str, Any] = {
+            "request": request,
+            "response": response,
+            RESPONSE_LIMIT_KEY: self.max_response_bytes,
+        }
         if self._hides_schema:
             context[HIDES_SCHEMA_KEY] = True
         if not self._callers.are_known:
@@ -224,9 +243,21 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
             return [request_data(item) for item in data]
         return _streamed(request_data(data), request)
 
-    async def execute_operation(self, *args: Any, **kwargs: Any) -> Any:
+    async def execute_operation(  # noqa: PLR0917 - Strawberry's own
+        self,
+        request: Request,
+        request_adapter: AsyncHTTPRequestAdapter,
+        request_data: GraphQLRequestData | list[GraphQLRequestData],
+        context: dict[str, Any],
+        root_value: None,
+        sub_response: Response,
+    ) -> Any:
         """The result, or the results of a stream, which is begun whatever comes of it."""
-        result = await super().execute_operation(*args, **kwargs)
+        if isinstance(request_data, list):  # which is one answer
+            context[RESPONSE_LIMIT_KEY] = Budget(self.max_response_bytes)
+        result: Any = await super().execute_operation(
+            request, request_adapter, request_data, context, root_value, sub_response
+        )
         return until_refused(result) if isinstance(result, AsyncGenerator) else result
 
     async def create_streaming_response(
@@ -244,14 +275,23 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
         return response
 
     def encode_json(self, data: object) -> str:
-        """What is sent on a stream; an answer that JSON has no form for is an internal error there, too."""
+        """What is sent on a stream; there, too, an answer that has no JSON or is too long is an error."""
         try:
-            return as_json(data).decode()
+            text = as_json(data)
+            if len(text) <= self.max_response_bytes:
+                return text.decode()
+            answer = self._too_long()
         except ValueError as error:
-            failed: dict[str, object] = {"data": None, "errors": [internal_answer(error, "a stream")]}
-            if isinstance(data, dict) and "payload" in data:  # a message for a WebSocket
-                failed = {**data, "payload": failed}
-            return as_json(failed).decode()
+            answer = internal_answer(error, "a stream")
+        failed: dict[str, object] = {"data": None, "errors": [answer]}
+        if isinstance(data, dict) and "payload" in data:  # a message for a WebSocket
+            failed = {**data, "payload": failed}
+        return as_json(failed).decode()
+
+    def _too_long(self) -> dict[str, Any]:
+        """The error in place of an answer whose length was not noticed while it was made."""
+        error: dict[str, Any] = {**response_too_long(self.max_response_bytes).formatted}
+        return error
 
     async def process_result(self, request: Request, result: ExecutionResult) -> GraphQLHTTPResponse:
         """The body; without `data` when nothing ran (GraphQL specification, section 7.1)."""
@@ -266,7 +306,10 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
         """The body as JSON, with the status that fits the media type."""
         media_type = sub_response.media_type or JSON
         status = sub_response.status_code or status_of(response_data, media_type)
-        response = Response(as_json(response_data), status, media_type=media_type, background=sub_response.background)
+        body = as_json(response_data)
+        if len(body) > self.max_response_bytes:
+            body = as_json({"data": None, "errors": [self._too_long()]})
+        response = Response(body, status, media_type=media_type, background=sub_response.background)
         response.raw_headers.extend(sub_response.raw_headers)
         protect(response)
         return response

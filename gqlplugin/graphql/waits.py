@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import strawberry
-from pydantic_core import from_json
 from strawberry.types.field import StrawberryField
 
 from gqlplugin.app import App
@@ -16,7 +15,8 @@ from gqlplugin.errors import DefinitionError, ForbiddenError
 from gqlplugin.execution import ExecutionFilter, ExecutionStatus, PendingWait, WaitFilter
 from gqlplugin.graphql.answers import Answer, AnswerInput
 from gqlplugin.graphql.arguments import set_defaults
-from gqlplugin.graphql.connections import After, First, check_first, page_info
+from gqlplugin.graphql.budget import selected_values
+from gqlplugin.graphql.connections import IS_PAGE, After, First, check_first, page_info
 from gqlplugin.graphql.pending import (
     OWN_TYPES,
     PendingWaitPoint,
@@ -75,14 +75,15 @@ class Waits:
         """`pendingWaitPoints`."""
 
         async def pending_wait_points(
+            info: strawberry.Info,
             name: Annotated[str | None, strawberry.argument(description="Only those of this wait point.")] = None,
             first: First = 20,
             after: After = None,
         ) -> PendingWaitPointConnection:
-            return await self._page(name, first, after)
+            return await self._page(name, first, after, info)
 
         description = "The runs that wait for an answer and that the caller may list, the longest wait first."
-        return [strawberry.field(pending_wait_points, description=description)]
+        return [strawberry.field(pending_wait_points, description=description, metadata=IS_PAGE)]
 
     def mutations(self) -> list[StrawberryField]:
         """`resolve<Name>` for each wait point."""
@@ -100,7 +101,7 @@ class Waits:
             if not await decided(self._policy.may_resolve(binding.user, run, point.name)):
                 raise ForbiddenError(f"You may not answer wait point {point.name!r} of this workflow run.")
             await binding.platform.resolve(run.id, point.name, text, job_id=_wait_id)
-            return await self._runs.now(run.id)
+            return await self._runs.now(run.id, info)
 
         resolve.__name__ = mutation_name(point)  # fields of one Python name would replace each other
         resolve.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # functions may have one
@@ -111,29 +112,35 @@ class Waits:
         set_defaults(field, answer.arguments)
         return field
 
-    async def _page(self, name: str | None, first: int, after: str | None) -> PendingWaitPointConnection:
+    async def _page(
+        self, name: str | None, first: int, after: str | None, info: strawberry.Info
+    ) -> PendingWaitPointConnection:
         check_first(first)
         binding = current_binding()
         allowed = await decided(self._policy.listing(binding.user))
         if not _may_wait(allowed):
             return PendingWaitPointConnection(edges=[], page_info=page_info((), has_next=False, after=after))
-        where = WaitFilter(name=name, workflow_name=allowed.workflow_name, caller_id=allowed.caller_id)
+        where = WaitFilter(
+            name=name,
+            workflow_name=allowed.workflow_name,
+            caller_id=allowed.caller_id,
+            values=selected_values(info),
+        )
         page = await binding.platform.list_waits(where, first=first, after=after)
-        nodes = zip(page.cursors, self._shown(page.waits), strict=True)
+        nodes = zip(page.cursors, self._shown(page.waits, info), strict=True)
         return PendingWaitPointConnection(
             edges=[PendingWaitPointEdge(cursor=cursor, node=node) for cursor, node in nodes],
             page_info=page_info(page.cursors, has_next=page.has_next, after=after),
         )
 
-    def _shown(self, waits: Sequence[PendingWait]) -> list[PendingWaitPoint]:
-        runs = self._runs.shown([wait.execution for wait in waits])
+    def _shown(self, waits: Sequence[PendingWait], info: strawberry.Info) -> list[PendingWaitPoint]:
+        runs = self._runs.shown([wait.execution for wait in waits], info)
         return [
             self._types.get(wait.name, UnknownPendingWaitPoint)(
                 id=strawberry.ID(wait.job_id),
                 run_id=run.id,
                 name=wait.name,
                 workflow_name=run.workflow_name,
-                payload=from_json(wait.payload),
                 since=wait.since,
                 expires_at=wait.expires_at,
                 run=run,
@@ -146,7 +153,10 @@ class Waits:
     async def _may_resolve(self, wait: PendingWait) -> bool:
         if wait.name not in self._points:
             return False
-        return await decided(self._policy.may_resolve(current_binding().user, wait.execution, wait.name))
+        binding, run = current_binding(), wait.execution
+        if run.left_out:  # a policy may look at anything
+            run = await binding.platform.get_execution(run.id)
+        return await decided(self._policy.may_resolve(binding.user, run, wait.name))
 
 
 _RunID = Annotated[strawberry.ID, strawberry.argument(name="runId", description="The run that waits.")]

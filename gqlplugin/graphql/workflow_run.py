@@ -12,6 +12,7 @@ from pydantic_core import from_json
 from strawberry.scalars import JSON
 
 from gqlplugin.execution import ExecutionStatus, JobExecution, JobStatus, WorkflowExecution
+from gqlplugin.graphql.budget import parse_for_answer, selected_values, value_of
 from gqlplugin.platform.base import Platform
 from gqlplugin.platform.job_log import public_line
 from gqlplugin.tasks import begin, result_of
@@ -20,6 +21,16 @@ R = TypeVar("R", bound="WorkflowRun")
 
 strawberry.enum(ExecutionStatus, name="WorkflowRunStatus", description="How far a run is.")
 strawberry.enum(JobStatus, name="WorkflowJobRunStatus", description="How far a job is; SUSPEND: it waits for another.")
+
+
+def _logs(root: strawberry.Parent[WorkflowJobRun]) -> list[str]:
+    return list(map(public_line, value_of(root.job, "logs")))
+
+
+def _result(root: strawberry.Parent[WorkflowJobRun]) -> JSON | None:
+    text = value_of(root.job, "result")
+    result: JSON | None = None if text is None else from_json(parse_for_answer(text))
+    return result
 
 
 @strawberry.type(description="A job within a run.")
@@ -33,11 +44,12 @@ class WorkflowJobRun:
     started_at: datetime
     finished_at: datetime | None
     error: str | None
-    logs: list[str]
-    result: JSON | None
+    logs: list[str] = strawberry.field(resolver=_logs)
+    result: JSON | None = strawberry.field(resolver=_result)
     progress: float | None = strawberry.field(description="From 0 to 1, if the job tells.")
     progress_message: str | None
     is_wait_point: bool = strawberry.field(description="Whether it is a wait for an answer, and not a job.")
+    job: strawberry.Private[JobExecution]
 
 
 class JobsOfRuns(Protocol):
@@ -61,10 +73,17 @@ class KnownJobs:
 
 
 class JobsOfPage:
-    """Reads the jobs of a page of runs, all at once and once."""
+    """Reads the jobs of a page of runs, all at once and once.
 
-    def __init__(self, platform: Platform, run_ids: Sequence[str]) -> None:
+    Args:
+        platform: Where they are.
+        run_ids: The runs.
+        info: Of the field that returns the page: what is selected below it is what is read of the jobs.
+    """
+
+    def __init__(self, platform: Platform, run_ids: Sequence[str], info: strawberry.Info) -> None:
         self._platform = platform
+        self._info = info
         self._run_ids = run_ids
         self._reading: asyncio.Future[Mapping[str, Sequence[JobExecution]]] | None = None
 
@@ -75,7 +94,7 @@ class JobsOfPage:
         return [job_run(job) for job in (await result_of(self._reading)).get(run_id, ())]
 
     async def _read(self) -> Mapping[str, Sequence[JobExecution]]:
-        return await self._platform.get_jobs(self._run_ids)
+        return await self._platform.get_jobs(self._run_ids, values=selected_values(self._info))
 
 
 async def _jobs(root: strawberry.Parent[WorkflowRun]) -> list[WorkflowJobRun]:
@@ -109,6 +128,7 @@ def shown(
     platform: Platform,
     executions: Sequence[WorkflowExecution],
     type_of: Callable[[WorkflowExecution], type[R]],
+    info: strawberry.Info,
 ) -> list[R]:
     """Runs as GraphQL.
 
@@ -116,8 +136,9 @@ def shown(
         platform: Where they are.
         executions: The runs; their jobs are read together.
         type_of: Tells the type of a run.
+        info: Of the field that returns them.
     """
-    jobs = JobsOfPage(platform, [execution.id for execution in executions])
+    jobs = JobsOfPage(platform, [execution.id for execution in executions], info)
     return [workflow_run(execution, jobs, type_of(execution)) for execution in executions]
 
 
@@ -148,9 +169,8 @@ def job_run(job: JobExecution) -> WorkflowJobRun:
         started_at=job.started_at,
         finished_at=job.finished_at,
         error=job.error.message if job.error else None,
-        logs=list(map(public_line, job.logs)),
-        result=None if job.result is None else from_json(job.result),
         progress=job.progress.fraction if job.progress else None,
         progress_message=job.progress.message if job.progress else None,
         is_wait_point=job.is_wait_point,
+        job=job,
     )

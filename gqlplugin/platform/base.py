@@ -20,6 +20,7 @@ from gqlplugin.execution import (
     ExecutionPage,
     JobExecution,
     RetryPolicy,
+    Values,
     WaitFilter,
     WaitPage,
     WorkflowExecution,
@@ -245,8 +246,15 @@ class Platform(Protocol):
         """
         ...
 
-    async def get_jobs(self, run_ids: Sequence[str]) -> Mapping[str, Sequence[JobExecution]]:
-        """The jobs of runs, in the order they were triggered; an unknown run has none."""
+    async def get_jobs(
+        self, run_ids: Sequence[str], *, values: Values | None = None
+    ) -> Mapping[str, Sequence[JobExecution]]:
+        """The jobs of runs, in the order they were triggered; an unknown run has none.
+
+        Args:
+            run_ids: The runs.
+            values: What to read of inputs, results and logs; None is all.
+        """
         ...
 
     async def get_job(self, job_id: str) -> JobExecution:

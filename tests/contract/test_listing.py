@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 
 from gqlplugin.errors import InvalidInputError
-from gqlplugin.execution import ExecutionFilter, ExecutionStatus, WorkflowExecution
+from gqlplugin.execution import Allowance, ExecutionFilter, ExecutionStatus, Values, WorkflowExecution
 from gqlplugin.identity import User
 from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.base import Platform
@@ -18,6 +18,7 @@ from tests.contract.support import (
     all_runs,
     app_of,
     echo_workflow,
+    ended,
     executing,
     until,
     workflow_of,
@@ -215,3 +216,24 @@ async def test_a_page_of_an_impossible_size_is_refused(platform: Platform, first
     async with executing(platform, echo_workflow()):
         with pytest.raises(InvalidInputError, match="from 1 to 1000"):
             await platform.list_executions(EVERYTHING, first=first)
+
+
+@pytest.mark.needs("inputs")
+async def test_large_values_are_read_as_far_as_is_asked(platform: Platform) -> None:
+    """Those that are not asked for or don't fit are left out, and named; the runs and jobs are listed all the same."""
+    echo = echo_workflow()
+    async with executing(platform, echo):
+        ids = [await echo.trigger(10**99 + number) for number in range(4)]
+        for run_id in ids:
+            await ended(platform, run_id)
+        where = ExecutionFilter(values=Values(frozenset({"input"}), Allowance(250)))
+        runs = (await platform.list_executions(where, first=10)).executions
+        assert [run.id for run in runs] == ids[::-1]
+        assert sorted(len(run.input) for run in runs) == [4, 4, 100, 100]
+        assert {run.output for run in runs} == {None}
+        assert sorted(sorted(run.left_out) for run in runs) == [["input", "output"]] * 2 + [["output"]] * 2
+        jobs = await platform.get_jobs(ids, values=Values(frozenset({"result"}), Allowance(350)))
+        results = [job.result for run_id in ids for job in jobs[run_id]]
+        assert [result is None for result in results].count(False) == 3
+        everything = await platform.get_jobs(ids)
+        assert all(job.result and not job.left_out for run_id in ids for job in everything[run_id])

@@ -12,7 +12,7 @@ from gqlplugin.app import App, define_app
 from gqlplugin.asgi import create_asgi
 from gqlplugin.auth import User
 from gqlplugin.errors import JobFailedError
-from gqlplugin.execution import ExecutionFilter, ExecutionPage, JobExecution, RetryPolicy, WorkflowExecution
+from gqlplugin.execution import ExecutionFilter, ExecutionPage, JobExecution, RetryPolicy, Values, WorkflowExecution
 from gqlplugin.executor import (
     Executor,
     ResolverExecutedArgs,
@@ -136,9 +136,11 @@ class CountingPlatform(MemoryPlatform):
         self.listings += 1
         return await super().list_executions(where, first=first, after=after)
 
-    async def get_jobs(self, run_ids: Sequence[str]) -> Mapping[str, Sequence[JobExecution]]:
+    async def get_jobs(
+        self, run_ids: Sequence[str], *, values: Values | None = None
+    ) -> Mapping[str, Sequence[JobExecution]]:
         self.reads_of_jobs += 1
-        return await super().get_jobs(run_ids)
+        return await super().get_jobs(run_ids, values=values)
 
     async def get_execution(self, run_id: str) -> WorkflowExecution:
         self.reads_of_runs += 1

@@ -11,7 +11,7 @@ from gqlplugin.graphql.limits import Limits, find_exceeded
 from gqlplugin.graphql.schema import create_schema
 from tests.calls import at_most_calls
 from tests.graphql.conftest import Shop
-from tests.graphql.shop import define_shop
+from tests.graphql.shop import define_shop, shop_schema
 
 pytestmark = pytest.mark.anyio
 
@@ -117,3 +117,57 @@ async def test_limits_apply_to_a_schema_of_ones_own() -> None:
     assert (await schema.execute("{ a: name }")).errors is None
     [error] = (await schema.execute("{ a: name b: name }")).errors or []
     assert error.extensions == {"code": "LIMIT_EXCEEDED"}
+
+
+RUNS = "workflowRuns{} {{ edges {{ node {{ id status }} }} }}"
+
+
+@pytest.mark.parametrize(
+    ("query", "variables", "fields"),
+    [
+        ("{ " + RUNS.format("(first: 3)") + " }", {}, 1 + 3 * 4),
+        ("{ " + RUNS.format("") + " }", {}, 1 + 20 * 4),
+        ("query($n: Int!) { " + RUNS.format("(first: $n)") + " }", {"n": 7}, 1 + 7 * 4),
+        ("query($n: Int! = 5) { " + RUNS.format("(first: $n)") + " }", {}, 1 + 5 * 4),
+        ("query($n: Int) { " + RUNS.format("(first: $n)") + " }", {}, 1 + 20 * 4),
+        ("{ a: " + RUNS.format("(first: 3)") + " b: " + RUNS.format("(first: 2)") + " }", {}, 2 + 5 * 4),
+        ("{ ...P } fragment P on Query { " + RUNS.format("(first: 3)") + " }", {}, 1 + 3 * 4),
+        ("{ ... on Query { " + RUNS.format("(first: 3)") + " } }", {}, 1 + 3 * 4),
+        ("{ all(first: 3) { some(last: 4) { id } } }", {}, 1 + 3 * (1 + 4)),
+        ("{ all(first: -5) { id } }", {}, 2),
+    ],
+)
+def test_a_list_counts_by_what_it_can_hold(query: str, variables: dict[str, object], fields: int) -> None:
+    """Its fields count as often as `first` says, literally, by a variable or by default; nested lists multiply."""
+    schema = shop_schema()._schema
+    assert find_exceeded(parse(query), Limits(max_fields=fields), schema, variables) == []
+    [error] = find_exceeded(parse(query), Limits(max_fields=fields - 1), schema, variables)
+    assert f"asks for {fields} fields" in error.message
+
+
+async def test_a_variable_decides_at_each_request() -> None:
+    """The verdict on a document is kept, and still another page may be too long for it."""
+    schema = create_schema(define_shop(), limits=Limits(max_fields=300))
+    query = "query($n: Int!) { " + RUNS.format("(first: $n)") + " }"
+    for first, is_refused in ((5, False), (100, True), (74, False), (75, True), (5, False)):
+        errors = (await schema.execute(query, {"n": first})).errors or []
+        assert ("LIMIT_EXCEEDED" in [(error.extensions or {}).get("code") for error in errors]) is is_refused
+
+
+async def test_a_page_of_a_frontend_passes_and_many_do_not(shop: Shop) -> None:
+    """100 runs with all that there is of them and of their jobs; but not five such pages at once."""
+    run = "id workflowName status createdAt startedAt finishedAt error progress progressMessage"
+    job = "id name stackedName status startedAt finishedAt error logs result progress progressMessage isWaitPoint"
+    values = "... on OrderProcessingRun { input { orderId amount } output { orderId total } }"
+    node = f"cursor node {{ {run} {values} jobs {{ {job} }} }}"
+    page = f"workflowRuns(first: 100) {{ pageInfo {{ hasNextPage }} edges {{ {node} }} }}"
+    shop.act_as("ann")
+    assert not (await shop.client.execute(f"{{ {page} }}")).errors
+    many = " ".join(f"a{number}: {page}" for number in range(5))
+    assert (await shop.client.execute(f"{{ {many} }}")).codes == ["LIMIT_EXCEEDED"]
+
+
+async def test_a_long_alias_is_refused(shop: Shop) -> None:
+    """It would be repeated for every item of a list."""
+    assert (await shop.client.execute("{ " + "a" * 256 + ": whoAmI }")).codes == []
+    assert (await shop.client.execute("{ " + "a" * 257 + ": whoAmI }")).codes == ["LIMIT_EXCEEDED"]

@@ -11,7 +11,7 @@ from gqlplugin.app import define_app
 from gqlplugin.asgi import create_asgi
 from gqlplugin.auth import User
 from gqlplugin.errors import DefinitionError, InvalidInputError
-from gqlplugin.execution import ExecutionFilter, JobExecution, WorkflowExecution
+from gqlplugin.execution import ExecutionFilter, JobExecution, Values, WorkflowExecution
 from gqlplugin.graphql.schema import create_schema
 from gqlplugin.job import create_workflow_job
 from gqlplugin.testing import MemoryPlatform, serve
@@ -109,9 +109,11 @@ class CountingPlatform(MemoryPlatform):
 
     reads = 0
 
-    async def get_jobs(self, run_ids: Sequence[str]) -> Mapping[str, Sequence[JobExecution]]:
+    async def get_jobs(
+        self, run_ids: Sequence[str], *, values: Values | None = None
+    ) -> Mapping[str, Sequence[JobExecution]]:
         self.reads += 1
-        return await super().get_jobs(run_ids)
+        return await super().get_jobs(run_ids, values=values)
 
 
 async def test_a_page_of_runs_with_jobs_costs_one_read_of_jobs() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from gqlplugin.asgi import create_asgi
 from gqlplugin.errors import PlatformUnavailableError
-from gqlplugin.execution import JobExecution, JobStatus, WorkflowExecution
+from gqlplugin.execution import JobExecution, JobStatus, Values, WorkflowExecution
 from gqlplugin.graphql.changes import News
 from gqlplugin.graphql.following import Followers
 from gqlplugin.graphql.schema import create_schema
@@ -42,11 +42,13 @@ class CountingPlatform(MemoryPlatform):
         self.runs_read += 1
         return await super().get_execution(run_id)
 
-    async def get_jobs(self, run_ids: Sequence[str]) -> Mapping[str, Sequence[JobExecution]]:
+    async def get_jobs(
+        self, run_ids: Sequence[str], *, values: Values | None = None
+    ) -> Mapping[str, Sequence[JobExecution]]:
         self.jobs_read += 1
         if self.failure is not None:
             raise self.failure
-        return await super().get_jobs(run_ids)
+        return await super().get_jobs(run_ids, values=values)
 
 
 async def test_five_hundred_followers_cost_one_read_per_change() -> None:
@@ -200,7 +202,9 @@ class LaggingPlatform:
         finally:
             self.watches -= 1
 
-    async def get_jobs(self, run_ids: Sequence[str]) -> Mapping[str, Sequence[JobExecution]]:
+    async def get_jobs(
+        self, run_ids: Sequence[str], *, values: Values | None = None
+    ) -> Mapping[str, Sequence[JobExecution]]:
         return dict.fromkeys(run_ids, self.jobs)
 
 

@@ -14,7 +14,7 @@ from starlette.requests import HTTPConnection
 
 from gqlplugin.app import App, define_app
 from gqlplugin.asgi import create_asgi
-from gqlplugin.execution import ExecutionStatus, JobExecution, WaitFilter, WaitPage, WorkflowExecution
+from gqlplugin.execution import ExecutionStatus, JobExecution, Values, WaitFilter, WaitPage, WorkflowExecution
 from gqlplugin.graphql.policy import CallerPolicy, RunPolicy
 from gqlplugin.graphql.schema import WorkflowSchema, create_schema
 from gqlplugin.identity import User
@@ -142,9 +142,11 @@ class CountingPlatform(MemoryPlatform):
         self.reads.append("waits")
         return await super().list_waits(where, first=first, after=after)
 
-    async def get_jobs(self, run_ids: Sequence[str]) -> Mapping[str, Sequence[JobExecution]]:
+    async def get_jobs(
+        self, run_ids: Sequence[str], *, values: Values | None = None
+    ) -> Mapping[str, Sequence[JobExecution]]:
         self.reads.append("jobs")
-        return await super().get_jobs(run_ids)
+        return await super().get_jobs(run_ids, values=values)
 
     async def get_execution(self, run_id: str) -> WorkflowExecution:
         self.reads.append("run")

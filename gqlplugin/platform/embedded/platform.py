@@ -17,6 +17,7 @@ from gqlplugin.execution import (
     ExecutionPage,
     ExecutionStatus,
     JobExecution,
+    Values,
     WaitFilter,
     WaitPage,
     WorkflowExecution,
@@ -220,10 +221,12 @@ class EmbeddedPlatform:
             raise NotFoundError(f"There is no run {run_id!r}.")
         return run
 
-    async def get_jobs(self, run_ids: Sequence[str]) -> Mapping[str, Sequence[JobExecution]]:
+    async def get_jobs(
+        self, run_ids: Sequence[str], *, values: Values | None = None
+    ) -> Mapping[str, Sequence[JobExecution]]:
         """The jobs of runs; see `Platform.get_jobs`."""
         journal, _ = self._entering.opened()
-        found = await journal.reader.read(partial(find_jobs, run_ids=run_ids))
+        found = await journal.reader.read(partial(find_jobs, run_ids=run_ids, values=values))
         return {run_id: shown(jobs) for run_id, jobs in found.items()}
 
     async def get_job(self, job_id: str) -> JobExecution:

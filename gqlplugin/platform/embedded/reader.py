@@ -18,12 +18,13 @@ from gqlplugin.execution import (
     ExecutionPage,
     ExecutionStatus,
     JobExecution,
+    Values,
     WorkflowExecution,
     by_place,
 )
 from gqlplugin.names import firing_name
 from gqlplugin.platform.embedded.database import open_reader, unavailable
-from gqlplugin.platform.embedded.rows import JOB_COLUMNS, RUN_COLUMNS, to_job, to_run
+from gqlplugin.platform.embedded.rows import JOB_COLUMNS, NOT_READ, RUN_COLUMNS, to_job, to_run
 from gqlplugin.platform.embedded.writer import Writer
 
 R = TypeVar("R")
@@ -107,17 +108,53 @@ class PooledReader:
                 connection.close()
 
 
-SELECT_RUN = (
-    f"SELECT {', '.join(f'run.{name}' for name in RUN_COLUMNS.split(', '))}, main.progress, run.seq "  # noqa: S608
-    "FROM run LEFT JOIN job AS main ON main.run_id = run.id AND main.place = '0'"
-)
+def columns_of(table: str, columns: str, texts: Mapping[str, str], values: Values | None) -> str:
+    """The columns of a table as SQL, with those of large texts read only as far as is asked.
+
+    Args:
+        table: The table, or its name in the query.
+        columns: Their names.
+        texts: The columns of large texts, with what each is in `Values.names`.
+        values: What is asked for; None is all. `admitting` must have been called for it.
+    """
+    names = {name: f"{table}.{name}" for name in columns.split(", ")}
+    if values is not None:
+        for name, value in texts.items():
+            column = names[name]
+            names[name] = (
+                f"CASE WHEN {column} IS NULL THEN NULL WHEN admits(length(CAST({column} AS BLOB))) THEN {column} "
+                f"ELSE {NOT_READ} END"
+                if value in values.names
+                else str(NOT_READ)
+            )
+    return ", ".join(names.values())
+
+
+def admitting(connection: sqlite3.Connection, values: Values | None) -> None:
+    """Let the next query of a connection count the texts that it reads."""
+    if values is not None and values.names:
+        connection.create_function("admits", 1, values.allowance.take)
+
+
+def select_run(values: Values | None = None, *, more: str = "") -> str:
+    """The query of runs, whose rows are those of `to_run`, then what is added, the main job's progress and the row."""
+    columns = columns_of("run", RUN_COLUMNS, _RUN_TEXTS, values)
+    return (
+        f"SELECT {columns}, {more}main.progress, run.seq "  # noqa: S608 - our own words
+        "FROM run LEFT JOIN job AS main ON main.run_id = run.id AND main.place = '0'"
+    )
+
+
+_RUN_TEXTS = {"input": "input", "output": "output"}
+_JOB_TEXTS = {"input": "input", "result": "result", "logs": "logs"}
+_SELECT_RUN = select_run()
 
 
 def find_run(connection: sqlite3.Connection, run_id: str) -> WorkflowExecution | None:
     """A run by its ID."""
     if not is_unicode(run_id):
         return None
-    row = connection.execute(f"{SELECT_RUN} WHERE run.id = ?", (run_id,)).fetchone()
+    row = connection.execute(f"{_SELECT_RUN} WHERE run.id = ?", (run_id,)).fetchone()
     return None if row is None else to_run(row, row[-2])
 
 
@@ -133,12 +170,16 @@ def existing_run(connection: sqlite3.Connection, run_id: str) -> WorkflowExecuti
     return run
 
 
-def find_jobs(connection: sqlite3.Connection, run_ids: Iterable[str]) -> Mapping[str, Sequence[JobExecution]]:
+def find_jobs(
+    connection: sqlite3.Connection, run_ids: Iterable[str], values: Values | None = None
+) -> Mapping[str, Sequence[JobExecution]]:
     """Everything recorded of runs, in the order it was triggered."""
+    admitting(connection, values)
+    columns = columns_of("job", JOB_COLUMNS, _JOB_TEXTS, values)
     jobs: dict[str, list[JobExecution]] = {run_id: [] for run_id in run_ids}
     ids = list(filter(is_unicode, jobs))
     marks = ", ".join("?" * len(ids))
-    rows = connection.execute(f"SELECT {JOB_COLUMNS} FROM job WHERE run_id IN ({marks})", ids)  # noqa: S608
+    rows = connection.execute(f"SELECT {columns} FROM job WHERE run_id IN ({marks})", ids)  # noqa: S608
     for row in rows:
         jobs[row[0]].append(to_job(row))
     return {run_id: sorted(found, key=by_place) for run_id, found in jobs.items()}
@@ -164,7 +205,7 @@ def find_page(connection: sqlite3.Connection, where: ExecutionFilter, first: int
     if after is not None:
         order = order._replace(start=parse_cursor(after))
     with _snapshot(connection):
-        return _page(connection, _first_of(connection, where, order, first + 1), first, order)
+        return _page(connection, _first_of(connection, where, order, first + 1), first, order, where.values)
 
 
 def count_runs(connection: sqlite3.Connection, where: ExecutionFilter) -> int:
@@ -243,10 +284,13 @@ def _walk(
     return [row[0] for row in connection.execute(query, (*values, order.start, limit))]
 
 
-def _page(connection: sqlite3.Connection, seqs: Sequence[int], first: int, order: _Order) -> ExecutionPage:
+def _page(
+    connection: sqlite3.Connection, seqs: Sequence[int], first: int, order: _Order, values: Values | None
+) -> ExecutionPage:
+    admitting(connection, values)
     shown = seqs[:first]
     marks = ", ".join("?" * len(shown))
-    query = f"{SELECT_RUN} WHERE run.seq IN ({marks}) ORDER BY run.seq {order.direction}"
+    query = f"{select_run(values)} WHERE run.seq IN ({marks}) ORDER BY run.seq {order.direction}"
     rows = connection.execute(query, list(shown)).fetchall()
     return ExecutionPage(
         executions=[to_run(row, row[-2]) for row in rows],

@@ -31,6 +31,9 @@ JOB_COLUMNS = "run_id, place, name, stacked_name, status, input, result, error, 
 AT_ONCE = 0
 """When a run is due that waits for no time: it must not wait when the clock is set back."""
 
+NOT_READ = 0
+"""In place of a text that was not read: a number, which such a column never has."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -104,7 +107,7 @@ def status_in(row: Row) -> ExecutionStatus:
 
 def to_run(row: Sequence[Any], progress: str | None) -> WorkflowExecution:
     """A run from a row in the order of `RUN_COLUMNS`, and the progress of its main job."""
-    return WorkflowExecution(
+    run = WorkflowExecution(
         id=row[0],
         workflow_name=row[1],
         status=ExecutionStatus(row[2]),
@@ -121,6 +124,11 @@ def to_run(row: Sequence[Any], progress: str | None) -> WorkflowExecution:
         finished_at=_optional_moment(row[14]),
         trace=load_trace(row[15]),
     )
+    if NOT_READ in row[6:8]:
+        run.left_out = _left_out(input=row[6], output=row[7])
+        run.input = "null" if "input" in run.left_out else run.input
+        run.output = None if "output" in run.left_out else run.output
+    return run
 
 
 def job_row(job: JobExecution) -> Row:
@@ -143,20 +151,26 @@ def job_row(job: JobExecution) -> Row:
 
 def to_job(row: Sequence[Any]) -> JobExecution:
     """A job from a row in the order of `JOB_COLUMNS`."""
+    left_out = _left_out(input=row[5], result=row[6], logs=row[8]) if NOT_READ in row[5:9] else frozenset()
     return JobExecution(
         run_id=row[0],
         place=row[1],
         name=row[2],
         stacked_name=row[3],
         status=JobStatus(row[4]),
-        input=row[5],
-        result=row[6],
+        input="null" if "input" in left_out else row[5],
+        result=None if "result" in left_out else row[6],
         error=_load_error(row[7]),
-        logs=tuple(map(plain_text, json.loads(row[8]))),
+        logs=() if "logs" in left_out else tuple(map(plain_text, json.loads(row[8]))),
         progress=_load_progress(row[9]),
         started_at=from_microseconds(row[10]),
         finished_at=_optional_moment(row[11]),
+        left_out=left_out,
     )
+
+
+def _left_out(**columns: object) -> frozenset[str]:
+    return frozenset(name for name, value in columns.items() if value == NOT_READ)
 
 
 def _optional(moment: datetime | None) -> int | None:

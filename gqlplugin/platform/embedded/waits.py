@@ -15,7 +15,15 @@ from gqlplugin.execution import (
     WaitFilter,
     WaitPage,
 )
-from gqlplugin.platform.embedded.reader import SELECT_RUN, existing_run, find_jobs, format_cursor, parse_cursor
+from gqlplugin.platform.embedded.reader import (
+    admitting,
+    columns_of,
+    existing_run,
+    find_jobs,
+    format_cursor,
+    parse_cursor,
+    select_run,
+)
 from gqlplugin.platform.embedded.rows import (
     AT_ONCE,
     JOB_COLUMNS,
@@ -28,11 +36,8 @@ from gqlplugin.platform.embedded.rows import (
 from gqlplugin.platform.record import find_wait, wait_name
 
 _DUE_AT = RUN_COLUMNS.split(", ").index("due_at")
-_JOB_COLUMNS = ", ".join(f"wait.{name}" for name in JOB_COLUMNS.split(", "))
-_SELECT_WAIT = SELECT_RUN.replace(" FROM run ", f", {_JOB_COLUMNS}, wait.rowid FROM run ") + (
-    " JOIN job AS wait ON wait.run_id = run.id WHERE wait.status = 'WAITING' AND wait.rowid > ?"
-)
-_RUN_WIDTH = len(RUN_COLUMNS.split(", ")) + 2
+_RUN_WIDTH = len(RUN_COLUMNS.split(", "))
+_TEXTS = {"input": "payload", "result": "result", "logs": "logs"}
 
 
 def resolve(
@@ -68,24 +73,31 @@ def find_waits(connection: sqlite3.Connection, where: WaitFilter, first: int, af
     position = 0 if after is None else parse_cursor(after)
     if not all(map(is_unicode, conditions.values())):
         return WaitPage(waits=[], cursors=[], has_next=False)
-    query = "".join([_SELECT_WAIT, *(f" AND {column} = ?" for column in conditions), " ORDER BY wait.rowid LIMIT ?"])
+    admitting(connection, where.values)
+    columns = columns_of("wait", JOB_COLUMNS, _TEXTS, where.values)
+    select = (
+        f"{select_run(where.values, more=f'{columns}, wait.rowid, ')} "
+        "JOIN job AS wait ON wait.run_id = run.id WHERE wait.status = 'WAITING' AND wait.rowid > ?"
+    )
+    query = "".join([select, *(f" AND {column} = ?" for column in conditions), " ORDER BY wait.rowid LIMIT ?"])
     rows = connection.execute(query, (position, *conditions.values(), first + 1)).fetchall()
     shown = rows[:first]
     return WaitPage(
         waits=[_pending(row) for row in shown],
-        cursors=[format_cursor(row[-1]) for row in shown],
+        cursors=[format_cursor(row[-3]) for row in shown],
         has_next=len(rows) > first,
     )
 
 
 def _pending(row: Sequence[Any]) -> PendingWait:
-    wait = to_job(row[_RUN_WIDTH:-1])
+    wait = to_job(row[_RUN_WIDTH:-3])
     due_at = row[_DUE_AT]
     return PendingWait(
-        execution=to_run(row, row[_RUN_WIDTH - 2]),
+        execution=to_run(row, row[-2]),
         name=wait.name.removeprefix(wait_name("")),
         payload=wait.input,
         job_id=wait.id,
         since=wait.started_at,
         expires_at=None if due_at is None else from_microseconds(due_at),
+        left_out=frozenset({"payload"}) if "input" in wait.left_out else frozenset(),
     )

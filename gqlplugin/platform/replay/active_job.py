@@ -111,8 +111,7 @@ class ActiveJob(JobRuntime):
                 await self._scope.commit()
             self._check_all_answered()
             self.replay.check()
-            if (task := asyncio.current_task()) is not None and task.cancelling() and self._is_canceled_by_itself():
-                await asyncio.sleep(0)  # where it is raised, unless the body has seen it
+            await self._raise_own_cancel()
             self._log_handled()
             return self.snapshot(JobStatus.SUCCESS, result=result)
         except asyncio.CancelledError as error:
@@ -134,6 +133,11 @@ class ActiveJob(JobRuntime):
             self._ended = True
             current_job.reset(token)
             await self._scope.close()
+
+    async def _raise_own_cancel(self) -> None:
+        """Raise a cancellation that the body asked for itself, unless it has seen it already."""
+        if (task := asyncio.current_task()) is not None and task.cancelling() and self._is_canceled_by_itself():
+            await asyncio.sleep(0)
 
     def _is_canceled_by_itself(self) -> bool:
         """Whether nobody but the run's own code can have cancelled its task; below the main job, callers may."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gqlplugin.errors import InvalidInputError, UnsupportedError
-from gqlplugin.execution import ExecutionFilter, ExecutionPage, ExecutionStatus
+from gqlplugin.execution import ExecutionFilter, ExecutionPage, ExecutionStatus, trim_run
 from gqlplugin.names import is_startable_name
 from gqlplugin.platform.tailor.messages import ListRunsAnswer, RunMessage
 from gqlplugin.platform.tailor.records import RUN_STATUS_NUMBERS, to_run
@@ -59,7 +59,7 @@ async def list_runs(transport: Transport, where: ExecutionFilter, *, first: int,
             raise
         raise bad_cursor() from error.__cause__
     return ExecutionPage(
-        executions=[to_run(one.run) for one in found[:first]],
+        executions=[trim_run(to_run(one.run), where.values) for one in found[:first]],
         cursors=[_cursor(one.after) for one in found[:first]],
         has_next=len(found) > first or (following is not None and bool(found)),
     )

@@ -16,9 +16,11 @@ from gqlplugin.execution import (
     ExecutionFilter,
     ExecutionPage,
     JobExecution,
+    Values,
     WaitFilter,
     WaitPage,
     WorkflowExecution,
+    trim_job,
 )
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.base import Binding, Definitions, bind, find_binding
@@ -175,9 +177,12 @@ class TailorPlatform(Catalog):
         """A run by its ID; see `Platform.get_execution`."""
         return await jobs.get_run(self._connected_transport(), run_id)
 
-    async def get_jobs(self, run_ids: Sequence[str]) -> Mapping[str, Sequence[JobExecution]]:
+    async def get_jobs(
+        self, run_ids: Sequence[str], *, values: Values | None = None
+    ) -> Mapping[str, Sequence[JobExecution]]:
         """The jobs of runs; see `Platform.get_jobs`."""
-        return await jobs.get_jobs(self._connected_transport(), run_ids)
+        found = await jobs.get_jobs(self._connected_transport(), run_ids)
+        return {run_id: [trim_job(job, values) for job in given] for run_id, given in found.items()}
 
     async def get_job(self, job_id: str) -> JobExecution:
         """A job by its ID; see `Platform.get_job`.

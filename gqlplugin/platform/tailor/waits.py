@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gqlplugin.codec import check_json
 from gqlplugin.errors import InvalidInputError, NotFoundError, UnsupportedError
-from gqlplugin.execution import WaitFilter, WaitPage
+from gqlplugin.execution import WaitFilter, WaitPage, trim_wait
 from gqlplugin.platform.tailor.errors import missing, unsupported
 from gqlplugin.platform.tailor.jobs import is_uuid
 from gqlplugin.platform.tailor.listing import MAX_PAGE, bad_cursor, can_be_sent
@@ -57,5 +57,5 @@ async def list_waits(transport: Transport, where: WaitFilter, *, first: int, aft
         if after is None:
             raise
         raise bad_cursor() from error.__cause__
-    waits = [to_wait(one) for one in answer.wait_points]
+    waits = [trim_wait(to_wait(one), where.values) for one in answer.wait_points]
     return WaitPage(waits=waits, cursors=answer.page_tokens, has_next=bool(answer.next_page_token))

@@ -26,6 +26,8 @@ from gqlplugin.execution import (
     WaitFilter,
     WaitPage,
     WorkflowExecution,
+    trim_run,
+    trim_wait,
 )
 from gqlplugin.names import firing_name, is_name, is_startable_name
 from gqlplugin.platform.temporal.calls import answering
@@ -100,7 +102,11 @@ class Listing:
         if not where.firings and where.workflow_name is None:
             conditions.append(f"WorkflowType NOT STARTS_WITH {_quoted(firing_name(''))}")
         found = await self._find(listed, conditions, first + 1, position)
-        runs = await self._all(self._run_of, found[:first])
+
+        async def run_of(one: Found) -> WorkflowExecution:
+            return trim_run(await self._run_of(one), where.values)
+
+        runs = await self._all(run_of, found[:first])
         return ExecutionPage(
             executions=list(runs.values()),
             cursors=[_cursor(listed, one) for one in found[:first] if one.id in runs],
@@ -118,7 +124,11 @@ class Listing:
         if where.name is not None:
             conditions.append(f"{WAIT_POINT.name} = {_quoted(where.name)}")
         found = await self._find(listed, conditions, first + 1, position)
-        waits = await self._all(self._wait, found[:first])
+
+        async def wait_of(one: Found) -> PendingWait:
+            return trim_wait(await self._wait_of(one, await self._run_of(one)), where.values)
+
+        waits = await self._all(wait_of, found[:first])
         return WaitPage(
             waits=list(waits.values()),
             cursors=[_cursor(listed, one) for one in found[:first] if one.id in waits],
@@ -133,9 +143,6 @@ class Listing:
                 conditions = [f"WorkflowType = {_quoted(name)}", f"{_NOT_CLOSED} AND {STATUS.name} IN ({_QUEUED})"]
                 depths[name] = (await self._client.count_workflows(self._query(conditions))).count
         return depths
-
-    async def _wait(self, found: Found) -> PendingWait:
-        return await self._wait_of(found, await self._run_of(found))
 
     async def _find(
         self, listed: _Listed, conditions: Sequence[str], count: int, after: Position | None

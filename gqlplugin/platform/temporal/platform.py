@@ -14,7 +14,16 @@ from temporalio.service import TLSConfig
 
 from gqlplugin.checks import check_counts, check_durations
 from gqlplugin.errors import FailedPreconditionError, InvalidInputError, NotFoundError, UnsupportedError
-from gqlplugin.execution import ExecutionFilter, ExecutionPage, JobExecution, WaitFilter, WaitPage, WorkflowExecution
+from gqlplugin.execution import (
+    ExecutionFilter,
+    ExecutionPage,
+    JobExecution,
+    Values,
+    WaitFilter,
+    WaitPage,
+    WorkflowExecution,
+    trim_job,
+)
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.base import Binding, Definitions, RunnableWorkflow, bind, find_binding
 from gqlplugin.platform.entering import Entering
@@ -183,10 +192,12 @@ class TemporalPlatform:
         _, run = await self._entering.opened().runs.get(run_id)
         return run
 
-    async def get_jobs(self, run_ids: Sequence[str]) -> Mapping[str, Sequence[JobExecution]]:
+    async def get_jobs(
+        self, run_ids: Sequence[str], *, values: Values | None = None
+    ) -> Mapping[str, Sequence[JobExecution]]:
         """The jobs of runs; see `Platform.get_jobs`."""
         opened = self._entering.opened()
-        return {run_id: await _jobs_of(opened, run_id) for run_id in run_ids}
+        return {run_id: [trim_job(job, values) for job in await _jobs_of(opened, run_id)] for run_id in run_ids}
 
     async def get_job(self, job_id: str) -> JobExecution:
         """A job by its ID; see `Platform.get_job`."""

@@ -120,7 +120,7 @@ async def test_the_writer_goes_on_after_any_error(path: Path) -> None:
     def end(_: sqlite3.Connection) -> None:
         raise SystemExit
 
-    writer = Writer(open_writer(str(path)), fail, fail)
+    writer = Writer(open_writer(str(path)), None, fail, fail)
     with logged() as lines:
         async with asyncio.timeout(60):
             with pytest.raises(PlatformUnavailableError):
