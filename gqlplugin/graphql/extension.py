@@ -10,11 +10,9 @@ from typing import Any
 from weakref import WeakSet
 
 from graphql import DocumentNode, GraphQLError, GraphQLSchema, OperationDefinitionNode, OperationType, parse
-from graphql.validation import ASTValidationRule
-from strawberry import UNSET
+from strawberry import UNSET, Schema
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.base import BaseSchema
-from strawberry.schema.schema import validate_document
 from strawberry.types import ExecutionResult, StreamExecutionResult
 
 from gqlplugin.errors import InvalidInputError
@@ -23,8 +21,9 @@ from gqlplugin.graphql.disclosure import NoIntrospection, find_introspection, hi
 from gqlplugin.graphql.errors import REFUSED_REQUESTS, as_graphql_error, public_errors
 from gqlplugin.graphql.grants import find_refused, grant_rule
 from gqlplugin.graphql.idempotent import DIRECTIVE, OperationKeys, find_keys, find_misplaced, has_header
-from gqlplugin.graphql.limits import Limits, check_query_length, find_exceeded, limit_rule
+from gqlplugin.graphql.limits import Limits, check_query_length, check_variables, find_exceeded, limit_rule
 from gqlplugin.graphql.tracing import begin_operation, describe_operation, fail_operation
+from gqlplugin.graphql.validation import Rules, bound_suggestions, find_invalid
 from gqlplugin.identity import RunGrant, User
 from gqlplugin.platform.base import Binding, Definitions, Platform, bind, find_binding
 from gqlplugin.telemetry import NO_SPAN
@@ -41,8 +40,6 @@ MAX_VERDICTS = 8
 _start_logger = logging.getLogger("gqlplugin.start")
 _warned: WeakSet[BaseSchema] = WeakSet()
 """The schemas whose callers nobody identifies, each of which is logged once."""
-
-Rules = tuple[type[ASTValidationRule], ...]
 
 
 class WorkflowExtension(SchemaExtension):
@@ -143,6 +140,9 @@ class WorkflowExtension(SchemaExtension):
                 document = _Document(node)
             schema, rules = context.schema._schema, context.validation_rules  # noqa: SLF001 - not public
             show_defaults(schema)
+            bound_suggestions(context.schema)
+            if context.variables:
+                check_variables(context.variables, self.limits)
             errors = document.errors_for(schema, rules, self.limits, hides_schema=self._hides_schema)
             if document.is_ambiguous and context._provided_operation_name is None:  # noqa: SLF001 - not public
                 errors = [*errors, _which_operation()]
@@ -218,7 +218,13 @@ class WorkflowExtension(SchemaExtension):
         return user
 
     def _public(self, errors: Collection[GraphQLError]) -> list[GraphQLError]:
-        return public_errors(errors, executed=self._is_valid, hides_schema=self._hides_schema)
+        document = self.execution_context.graphql_document if self._hides_schema else None
+        return public_errors(errors, executed=self._is_valid, hides_schema=self._hides_schema, document=document)
+
+
+def limits_of(schema: Schema) -> Limits:
+    """The limits of the operations of a schema that has our extension; the defaults without one."""
+    return next((one.limits for one in schema.get_extensions() if isinstance(one, WorkflowExtension)), Limits())
 
 
 class _Document:
@@ -243,7 +249,7 @@ class _Document:
             if hides_schema and not errors:  # also where an extension has taken all rules away
                 errors = find_introspection(self.node, schema)
             if rules and not errors:
-                errors = validate_document(schema, self.node, rules)
+                errors = find_invalid(schema, self.node, rules, limits, hides_schema=hides_schema)
             if self.may_be_keyed and not errors:
                 errors = find_misplaced(self.node, schema)
             if len(self._verdicts) >= MAX_VERDICTS:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from typing import Any
 
 from graphql import (
     DocumentNode,
@@ -12,6 +13,7 @@ from graphql import (
     FragmentDefinitionNode,
     FragmentSpreadNode,
     GraphQLError,
+    InlineFragmentNode,
     OperationDefinitionNode,
     OperationType,
     SelectionSetNode,
@@ -24,6 +26,8 @@ from gqlplugin.source import caller_source
 
 LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
 
+_MAX_NESTING = 200  # as graphql-core has it for what is nested in one definition
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -34,8 +38,13 @@ class Limits:
         max_aliases: Aliased fields, those in fragments counted at every place that spreads them.
         max_fields: Fields, counted in the same way.
         max_mutations: Fields at the root of a mutation: each may start a workflow.
+        max_comparisons: Pairs of fields with one name in one place, fragments counted at every place that spreads them:
+            validation compares each with each, such as 4,950 pairs for a field that is there a hundred times.
+        max_definitions: Operations and fragments in one document.
         max_tokens: Tokens of the query text.
         max_query_characters: Length of the query text; long values belong into variables.
+        max_variable_values: Values in the variables of one operation, each item and each field counted.
+        max_variable_depth: Lists and objects inside of each other in a variable.
         max_body_bytes: Length of the HTTP body, and of a message on a WebSocket.
         max_subscriptions: Operations that are under way at once on one WebSocket.
 
@@ -47,8 +56,12 @@ class Limits:
     max_aliases: int = 50
     max_fields: int = 2_000
     max_mutations: int = 10
-    max_tokens: int = 4_000
+    max_comparisons: int = 5_000
+    max_definitions: int = 200
+    max_tokens: int = 2_500
     max_query_characters: int = 100_000
+    max_variable_values: int = 20_000
+    max_variable_depth: int = 64
     max_body_bytes: int = 2 * 1024 * 1024
     max_subscriptions: int = 100
 
@@ -83,9 +96,75 @@ def find_exceeded(document: DocumentNode, limits: Limits) -> list[GraphQLError]:
 
     Every fragment is measured once, however often it is spread, so that the time is linear in the document's length.
     """
+    if (count := len(document.definitions)) > limits.max_definitions:
+        return [_exceeded(f"The document has {count} definitions; the limit is {limits.max_definitions}.")]
     costs = _Costs({node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)})
     operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
-    return [error for node in operations for error in _exceeded_by(node, costs.of(node.selection_set), limits)]
+    found = [(node, costs.of(node.selection_set)) for node in operations]
+    if costs.are_too_deep:
+        return [_exceeded(f"Selections and fragments are nested more than {_MAX_NESTING} levels deep.")]
+    if len(operations) > 1 and (count := sum(cost.fields for _, cost in found)) > limits.max_fields:
+        # one of them runs, and all are validated
+        return [_exceeded(f"The operations have {_size(count)} fields together; the limit is {limits.max_fields}.")]
+    return [error for node, cost in found for error in _exceeded_by(node, cost, limits)]
+
+
+def find_comparisons(document: DocumentNode, limits: Limits) -> list[GraphQLError]:
+    """The error of a document that has too many fields of the same name in the same place.
+
+    Validation compares all pairs of them, and of what is selected of them. Time and space are linear in the number of
+    fields, which `find_exceeded` has checked.
+
+    Args:
+        document: Without fragments in a circle, and without any that are not used.
+        limits: What it may cost.
+    """
+    fragments = {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
+    left = limits.max_comparisons
+    waiting = [[node.selection_set] for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+    while waiting:
+        for nodes in _by_response_name(waiting.pop(), fragments):
+            left -= len(nodes) * (len(nodes) - 1) // 2
+            if left < 0:
+                return [
+                    _exceeded(
+                        f"Too many fields are selected more than once in one place: {limits.max_comparisons} pairs of "
+                        "them are the limit."
+                    )
+                ]
+            if inner := [node.selection_set for node in nodes if node.selection_set]:
+                waiting.append(inner)
+    return []
+
+
+def check_variables(variables: Mapping[str, object], limits: Limits) -> None:
+    """Refuse variables that would take long to read.
+
+    Raises:
+        GraphQLError: One has too many values, or is too deep.
+    """
+    left = limits.max_variable_values
+    for name, value in variables.items():
+        left -= 1
+        depth, level = 0, [value] if isinstance(value, (list, dict)) else []
+        while level and left >= 0:
+            depth += 1
+            if depth > limits.max_variable_depth:
+                raise _exceeded(f"The variable '${name}' is nested deeper than {limits.max_variable_depth} levels.")
+            left -= sum(map(len, level))
+            level = _containers_in(level) if left >= 0 else []
+        if left < 0:
+            raise _exceeded(f"The variables up to '${name}' have more than {limits.max_variable_values} values.")
+
+
+def _containers_in(level: list[list[Any] | dict[str, Any]]) -> list[list[Any] | dict[str, Any]]:
+    items = (item for one in level for item in (one if isinstance(one, list) else one.values()))
+    return [item for item in items if isinstance(item, (list, dict))]
+
+
+def took_too_long() -> GraphQLError:
+    """The error of a document whose validation graphql-core has given up, by bounds of its own."""
+    return _exceeded("The document takes too long to validate.")
 
 
 @lru_cache(maxsize=64)
@@ -105,11 +184,23 @@ class _Costs:
     """Measures selection sets, and remembers fragments."""
 
     def __init__(self, fragments: Mapping[str, FragmentDefinitionNode]) -> None:
+        self.are_too_deep = False
         self._fragments = fragments
         self._known: dict[str, _Cost] = {}
+        self._nesting = 0
 
     def of(self, selection_set: SelectionSetNode | None) -> _Cost:
         """The cost of a selection set."""
+        if self._nesting > _MAX_NESTING:
+            self.are_too_deep = True
+            return _Cost()
+        self._nesting += 1
+        try:
+            return self._sum_of(selection_set)
+        finally:
+            self._nesting -= 1
+
+    def _sum_of(self, selection_set: SelectionSetNode | None) -> _Cost:
         depth = aliases = fields = roots = 0
         for selection in selection_set.selections if selection_set else ():
             if isinstance(selection, FieldNode):
@@ -138,6 +229,24 @@ class _Costs:
             fragment = self._fragments.get(name)
             cost = self._known[name] = self.of(fragment.selection_set if fragment else None)
         return cost
+
+
+def _by_response_name(
+    selection_sets: list[SelectionSetNode], fragments: Mapping[str, FragmentDefinitionNode]
+) -> Iterable[list[FieldNode]]:
+    """The fields that selection sets of the same place hold, by the name in the response."""
+    found: dict[str, list[FieldNode]] = {}
+    spread: set[str] = set()
+    while selection_sets:
+        for selection in selection_sets.pop().selections:
+            if isinstance(selection, FieldNode):
+                found.setdefault((selection.alias or selection.name).value, []).append(selection)
+            elif isinstance(selection, InlineFragmentNode):
+                selection_sets.append(selection.selection_set)
+            elif isinstance(selection, FragmentSpreadNode) and selection.name.value not in spread:
+                spread.add(selection.name.value)
+                selection_sets.append(fragments[selection.name.value].selection_set)
+    return found.values()
 
 
 def _exceeded_by(node: OperationDefinitionNode, cost: _Cost, limits: Limits) -> Iterator[GraphQLError]:

@@ -28,7 +28,7 @@ from gqlplugin.errors import GqlpluginError, UnauthenticatedError, is_public
 from gqlplugin.graphql.disclosure import HIDES_SCHEMA_KEY
 from gqlplugin.graphql.errors import internal_error
 from gqlplugin.graphql.expiry import expire_at, may_expire, send_response
-from gqlplugin.graphql.extension import CONTEXT_KEY
+from gqlplugin.graphql.extension import CONTEXT_KEY, limits_of
 from gqlplugin.graphql.http import (
     JSON,
     RefusedRequestError,
@@ -36,6 +36,7 @@ from gqlplugin.graphql.http import (
     check_content_type,
     from_query_string,
     internal_answer,
+    max_values_in_request,
     media_type_for,
     method_not_allowed,
     protect,
@@ -118,6 +119,7 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
             authenticate = None
         self._callers = Callers(authenticate, *verifiers)
         self.max_body_bytes = max_body_bytes
+        self.max_values = max_values_in_request(limits_of(schema))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request, or serve one WebSocket."""
@@ -215,9 +217,9 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
     async def parse_http_body(self, request: AsyncHTTPRequestAdapter) -> GraphQLRequestData | list[GraphQLRequestData]:
         """Read the request, or say what it lacks."""
         if request.method == "GET":
-            return _streamed(request_data(from_query_string(request.query_params)), request)
+            return _streamed(request_data(from_query_string(request.query_params, self.max_values)), request)
         check_content_type(request.content_type or "")
-        data = read_json(await request.get_body())
+        data = read_json(await request.get_body(), self.max_values)
         if isinstance(data, list):
             self._validate_batch_request(data, protocol="http")
             return [request_data(item) for item in data]
