@@ -7,7 +7,6 @@ from typing import Any, cast
 from weakref import WeakSet
 
 from graphql import (
-    ArgumentNode,
     ConstValueNode,
     DirectiveNode,
     DocumentNode,
@@ -101,14 +100,14 @@ def _inputs_of(schema: GraphQLSchema) -> Iterator[GraphQLArgument | GraphQLInput
 def without_schema(errors: Sequence[GraphQLError], document: DocumentNode | None) -> list[GraphQLError]:
     """One error for all that a document does not fit the schema in: what of it is meant, and where that is.
 
-    It is the first in the text, and names what the client wrote: a field, an argument, a directive and so on. Whether
-    the schema lacks it, or has it with other arguments, values, types or subfields, is the same error in the same
-    place. Were there more of them, a client could try many names at once, and learn those that no error is about.
+    It is the first in the text, but variables come last, and names what the client wrote: a field, a fragment and so
+    on. Whether the schema lacks it, or has it with other arguments, values, types or subfields, is the same error in
+    the same place. Were there more of them, a client could try many names at once, and learn those that none is about.
     """
     words = _words(document) if document is not None else {}
-    found = [word for error in errors if (word := words.get(id(_fault(error)))) is not None and word.loc]
-    word = min(found, key=lambda node: node.loc.start if node.loc else 0, default=None)
-    return [GraphQLError(f"{_described(word)} is not valid here.", word, extensions={"code": VALIDATION_FAILED})]
+    found = [word for error in errors if (word := words.get(id((error.nodes or (None,))[0]))) is not None]
+    word = min(found, key=lambda node: (_is_variable(node), node.loc.start if node.loc else 0), default=None)
+    return [GraphQLError(f"{_described(word)}.", word, extensions={"code": VALIDATION_FAILED})]
 
 
 def without_types(errors: Sequence[GraphQLError]) -> list[GraphQLError]:
@@ -128,7 +127,6 @@ _WORDS = (
     FragmentDefinitionNode,
     VariableDefinitionNode,
     FieldNode,
-    ArgumentNode,
     DirectiveNode,
     FragmentSpreadNode,
     InlineFragmentNode,
@@ -136,7 +134,7 @@ _WORDS = (
 
 
 def _words(document: DocumentNode) -> dict[int, Node]:
-    """The field, argument and so on that each node of a document belongs to, which is itself for one of these."""
+    """The field, fragment and so on that each node of a document belongs to, which is itself for one of these."""
     words: dict[int, Node] = {}
     waiting: list[tuple[Node, Node]] = [(one, one) for one in document.definitions]
     while waiting:
@@ -148,22 +146,18 @@ def _words(document: DocumentNode) -> dict[int, Node]:
     return words
 
 
-def _fault(error: GraphQLError) -> Node | None:
-    """The node that an error is about: of a variable's definition and its use, the use."""
-    nodes = error.nodes or ()
-    return next((node for node in nodes if not isinstance(node, VariableDefinitionNode)), nodes[0] if nodes else None)
-
-
 def _described(node: Node | None) -> str:
     match node:
-        case OperationDefinitionNode():
-            return f"The {node.operation.value}"
+        case FieldNode():
+            name = repr(node.name.value)
+            return f"The field {name} is not valid here: its name, its arguments, or what is selected of it"
         case VariableDefinitionNode():
-            return f"The variable '${node.variable.name.value}'"
-        case InlineFragmentNode():
-            return "The inline fragment"
-        case FragmentSpreadNode() | FragmentDefinitionNode():
-            return f"The fragment {node.name.value!r}"
-        case FieldNode() | ArgumentNode() | DirectiveNode():
-            return f"The {type(node).__name__.removesuffix('Node').lower()} {node.name.value!r}"
-    return "The document"
+            return f"The variable '${node.variable.name.value}' is not valid: its type, or where it is used"
+        case FragmentSpreadNode() | FragmentDefinitionNode() | InlineFragmentNode():
+            name = "" if isinstance(node, InlineFragmentNode) else f" {node.name.value!r}"
+            return f"The fragment{name} is not valid here"
+        case DirectiveNode():
+            return f"The directive {node.name.value!r} is not valid here"
+        case OperationDefinitionNode():
+            return f"The {node.operation.value} is not valid"
+    return "The document is not valid"

@@ -22,11 +22,11 @@ from gqlplugin.errors import (
     log_internal_error,
 )
 from gqlplugin.graphql.disclosure import VALIDATION_FAILED, without_schema, without_types
+from gqlplugin.graphql.limits import BAD_USER_INPUT
 
 PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
 BAD_REQUEST = "BAD_REQUEST"
 UNKNOWN_OPERATION = "OPERATION_RESOLUTION_FAILURE"
-BAD_USER_INPUT = "BAD_USER_INPUT"
 FORBIDDEN = "FORBIDDEN"
 INTERNAL = "INTERNAL"
 

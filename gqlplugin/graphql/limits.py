@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import Any
+from math import isfinite
 
 from graphql import (
     DocumentNode,
@@ -25,6 +25,7 @@ from gqlplugin.checks import check_type
 from gqlplugin.source import caller_source
 
 LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
+BAD_USER_INPUT = "BAD_USER_INPUT"
 
 _MAX_NESTING = 200  # as graphql-core has it for what is nested in one definition
 
@@ -138,28 +139,36 @@ def find_comparisons(document: DocumentNode, limits: Limits) -> list[GraphQLErro
 
 
 def check_variables(variables: Mapping[str, object], limits: Limits) -> None:
-    """Refuse variables that would take long to read.
+    """Refuse variables that would take long to read, and numbers that JSON lacks: 1e400 is read as infinite.
 
     Raises:
-        GraphQLError: One has too many values, or is too deep.
+        GraphQLError: One has too many values, is too deep, or has such a number.
     """
     left = limits.max_variable_values
     for name, value in variables.items():
         left -= 1
-        depth, level = 0, [value] if isinstance(value, (list, dict)) else []
+        depth, level = 0, _containers_in(name, (value,))
         while level and left >= 0:
             depth += 1
             if depth > limits.max_variable_depth:
                 raise _exceeded(f"The variable '${name}' is nested deeper than {limits.max_variable_depth} levels.")
             left -= sum(map(len, level))
-            level = _containers_in(level) if left >= 0 else []
+            if left >= 0:
+                items = (item for one in level for item in (one if isinstance(one, list) else one.values()))
+                level = _containers_in(name, items)
         if left < 0:
             raise _exceeded(f"The variables up to '${name}' have more than {limits.max_variable_values} values.")
 
 
-def _containers_in(level: list[list[Any] | dict[str, Any]]) -> list[list[Any] | dict[str, Any]]:
-    items = (item for one in level for item in (one if isinstance(one, list) else one.values()))
-    return [item for item in items if isinstance(item, (list, dict))]
+def _containers_in(name: str, items: Iterable[object]) -> list[list[object] | dict[str, object]]:
+    containers: list[list[object] | dict[str, object]] = []
+    for item in items:
+        if isinstance(item, (list, dict)):
+            containers.append(item)
+        elif isinstance(item, float) and not isfinite(item):
+            message = f"The variable '${name}' has a number that is too large: no float is beyond 1.8e308."
+            raise GraphQLError(message, extensions={"code": BAD_USER_INPUT})
+    return containers
 
 
 def took_too_long() -> GraphQLError:

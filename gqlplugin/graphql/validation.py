@@ -49,7 +49,7 @@ from gqlplugin.graphql.limits import Limits, find_comparisons, took_too_long
 
 Rules = tuple[type[ASTValidationRule], ...]
 
-MAX_SUGGESTING = 5
+MAX_SUGGESTING = 3
 """Most errors of one document, or of its variables, that suggest names: finding similar ones takes milliseconds."""
 
 
@@ -83,7 +83,7 @@ class FewErrorsRule(ValuesOfCorrectTypeRule):
     def is_valid_value_node(self, node: ValueNode, input_type: GraphQLInputType | None) -> VisitorAction:
         """Look at a value, and at all that is in it."""
         if input_type is not None:
-            left = MAX_SUGGESTING
+            left = MAX_SUGGESTING + 1
 
             def report(error: GraphQLError, _: list[str | int]) -> None:
                 nonlocal left
