@@ -78,7 +78,7 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
             is anonymous, which is logged as a warning, unless it is None.
         verifiers: Know the tokens that the app issues itself.
         debug: Serve GraphiQL, queries by GET, and introspection.
-        introspection: Tell clients the schema, and suggest its names in errors; as `debug` unless you say so.
+        introspection: Tell clients the schema, and name it in errors; as `debug` unless you say so.
         max_body_bytes: Longest body that is read.
         max_subscriptions: Operations that are under way at once on one WebSocket.
         allowed_origins: Origins of web pages that may open a WebSocket, besides the endpoint's own.
