@@ -75,6 +75,7 @@ class FiniteNumbersRule(ValidationRule):
 
 
 _MAX_SHOWN = 20
+_MAX_ERRORS = 20  # each looks for its line in the whole text
 
 
 class FewErrorsRule(ValuesOfCorrectTypeRule):
@@ -174,7 +175,7 @@ def find_invalid(
 
 
 def _validate(schema: GraphQLSchema, document: DocumentNode, rules: Rules) -> list[GraphQLError]:
-    errors = validate(schema, document, rules, hide_suggestions=True)
+    errors = validate(schema, document, rules, max_errors=_MAX_ERRORS, hide_suggestions=True)
     aborted = any(isinstance(error, ValidationAbortedError) for error in errors)
     return [took_too_long()] if aborted and len(errors) == 1 else errors
 
