@@ -84,7 +84,7 @@ def graphql_routes(
         run_tokens: What issues run-scoped tokens, so that they are taken.
         debug: Serve GraphiQL, queries by GET, and introspection: the development profile. Without it, the endpoint is
             in its production profile; see `docs/clients.md`.
-        introspection: Tell clients the schema, and suggest its names in errors; as `debug` unless you say so.
+        introspection: Tell clients the schema, and name it in errors; as `debug` unless you say so.
         path: Where the endpoint is.
         policy: Who may do what with which run; unless you give a schema.
         limits: What a request may cost. With a schema of your own, those on bodies, answers and connections matter:

@@ -7,6 +7,7 @@ and counts nothing: what comes after it may still fit.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextvars import ContextVar
 from typing import Any
 
@@ -177,7 +178,7 @@ def response_too_long(max_bytes: int) -> GraphQLError:
     )
 
 
-def few_of(errors: list[GraphQLError]) -> list[GraphQLError]:
+def few_of(errors: Collection[GraphQLError]) -> Collection[GraphQLError]:
     """The errors, with no more than some of the values that did not fit: there may be one for each field."""
     if len(errors) <= _MAX_ERRORS:
         return errors

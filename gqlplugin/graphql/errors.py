@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import aclosing
 from inspect import isasyncgen, isawaitable, iscoroutinefunction
 from traceback import walk_tb
@@ -11,7 +11,7 @@ from types import AsyncGeneratorType, FrameType
 from typing import Any
 from weakref import WeakSet
 
-from graphql import GraphQLError, GraphQLSchema, GraphQLSyntaxError, is_object_type
+from graphql import DocumentNode, GraphQLError, GraphQLSchema, GraphQLSyntaxError, is_object_type
 from strawberry.exceptions import MissingQueryError
 from strawberry.permission import BasePermission
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
@@ -27,13 +27,12 @@ from gqlplugin.errors import (
     log_internal_error,
     plain_text,
 )
-from gqlplugin.graphql.disclosure import without_suggestions
+from gqlplugin.graphql.disclosure import VALIDATION_FAILED, without_schema, without_types
+from gqlplugin.graphql.limits import BAD_USER_INPUT
 
 PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
-VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
 BAD_REQUEST = "BAD_REQUEST"
 UNKNOWN_OPERATION = "OPERATION_RESOLUTION_FAILURE"
-BAD_USER_INPUT = "BAD_USER_INPUT"
 FORBIDDEN = "FORBIDDEN"
 INTERNAL = "INTERNAL"
 
@@ -44,16 +43,28 @@ _logger = logging.getLogger("gqlplugin.graphql")
 
 
 def public_errors(
-    errors: Collection[GraphQLError], *, executed: bool, hides_schema: bool = False
+    errors: Collection[GraphQLError],
+    *,
+    executed: bool,
+    hides_schema: bool = False,
+    document: DocumentNode | None = None,
 ) -> list[GraphQLError]:
     """The errors as a client may see them; every one is logged once.
 
     Args:
         errors: Those of a result.
         executed: Whether the operation was valid, so that an error without a path is one of its variables.
-        hides_schema: Leave out the names of the schema that graphql-core suggests.
+        hides_schema: Leave out what graphql-core says of the schema.
+        document: Which the errors are about, if it could be read.
     """
-    return [public for error in errors for public in _public(error, executed, hides_schema)]
+    public: list[GraphQLError] = []
+    telling: list[GraphQLError] = []
+    for error in errors:
+        if hides_schema and _tells_schema(error):
+            telling.append(error)
+        else:
+            public.extend(_public(error, executed, hides_schema))
+    return [*public, *_without_schema(telling, executed, document)] if telling else public
 
 
 _contained: WeakSet[GraphQLSchema] = WeakSet()
@@ -135,7 +146,7 @@ def _public(error: GraphQLError, executed: bool, hides_schema: bool) -> Iterator
     if original is not None and is_public(original):
         yield from _of_ours(error, original)
     elif error.path is None:
-        yield _of_request(error, executed, hides_schema)
+        yield _of_request(error, executed)
     elif original is not None and (refusal := _refusal_in(original)) is not None:
         yield _readable(error, FORBIDDEN, refusal)
     elif isinstance(original, GraphQLError):
@@ -158,7 +169,30 @@ def _of_ours(error: GraphQLError, original: GqlpluginError) -> Iterator[GraphQLE
         yield GraphQLError(plain_text(problem.message), error.nodes, path=path, extensions=extensions)
 
 
-def _of_request(error: GraphQLError, executed: bool, hides_schema: bool) -> GraphQLError:
+def _tells_schema(error: GraphQLError) -> bool:
+    """Whether graphql-core or Strawberry says that a request does not fit the schema; they collect such errors."""
+    original = error.original_error
+    return (
+        error.path is None
+        and not isinstance(error, GraphQLSyntaxError)
+        and (original is None or isinstance(original, GraphQLError))
+        and "code" not in (error.extensions or {})
+        and (_module_of(error) or "graphql.").startswith(("graphql.", "strawberry."))
+    )
+
+
+def _without_schema(
+    errors: Sequence[GraphQLError], executed: bool, document: DocumentNode | None
+) -> Iterator[GraphQLError]:
+    for error in errors:
+        _logger.debug("%s in the request: %s", BAD_USER_INPUT if executed else VALIDATION_FAILED, error.message)
+    if executed:
+        yield from (_copy(error, error.message, {"code": BAD_USER_INPUT}) for error in without_types(errors))
+    else:
+        yield from without_schema(errors, document)
+
+
+def _of_request(error: GraphQLError, executed: bool) -> GraphQLError:
     """An error of a request that did not run: the client's own, unless something else broke."""
     original = error.original_error
     if isinstance(original, GraphQLError):  # a variable's
@@ -172,16 +206,14 @@ def _of_request(error: GraphQLError, executed: bool, hides_schema: bool) -> Grap
         return _readable(error, PARSE_FAILED)
     if isinstance(original, REFUSED_REQUESTS):
         return _readable(error, UNKNOWN_OPERATION if isinstance(original, CannotGetOperationTypeError) else BAD_REQUEST)
-    message = without_suggestions(message) if hides_schema else message
     return _readable(error, BAD_USER_INPUT if executed else VALIDATION_FAILED, message)
 
 
 def _of_field(error: GraphQLError, original: GraphQLError, hides_schema: bool) -> GraphQLError:
     """A GraphQLError is deliberate, unless graphql-core raised it itself over an argument or over a result."""
-    module = next((frame.f_globals.get("__name__", "") for frame in reversed(_frames(original))), "")
+    module = _module_of(original)
     if module == "graphql.execution.values":
-        message = without_suggestions(error.message) if hides_schema else error.message
-        return _readable(error, BAD_USER_INPUT, message)
+        return _readable(error, BAD_USER_INPUT, "An argument is not valid." if hides_schema else None)
     if module.startswith("graphql."):
         return _internal(error)
     _logger.debug("Error in %s: %s", _place_of(error), error.message)
@@ -201,6 +233,12 @@ def _refusal_in(original: Exception) -> str | None:
 def _frames(error: BaseException) -> list[FrameType]:
     """Where an exception came from, innermost last."""
     return [frame for frame, _ in walk_tb(error.__traceback__)]
+
+
+def _module_of(error: BaseException) -> str:
+    """The module that raised an exception; an empty text if nothing has."""
+    frames = _frames(error)
+    return str(frames[-1].f_globals.get("__name__", "")) if frames else ""
 
 
 def _readable(error: GraphQLError, code: str, message: str | None = None) -> GraphQLError:

@@ -13,7 +13,6 @@ from typing import Any, cast
 import strawberry
 from graphql import GraphQLError, specified_rules
 from graphql.execution import get_variable_values
-from strawberry.schema.schema import validate_document
 from strawberry.types import ExecutionResult
 
 from gqlplugin.app import App
@@ -22,8 +21,9 @@ from gqlplugin.errors import FailedPreconditionError
 from gqlplugin.executor.definition import Executor
 from gqlplugin.executor.graphql import GraphQLOperation, json_variables, operation_node, root_fields
 from gqlplugin.executor.trigger import ResolverExecutedTrigger
-from gqlplugin.graphql.extension import CONTEXT_KEY, WorkflowExtension
+from gqlplugin.graphql.extension import CONTEXT_KEY, limits_of
 from gqlplugin.graphql.limits import find_exceeded
+from gqlplugin.graphql.validation import find_invalid
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.base import Binding, Definitions, Platform, current_job
 from gqlplugin.scope import enter_scope
@@ -184,10 +184,9 @@ def _fixed_variables(operation: GraphQLOperation[Any]) -> dict[str, Any]:
 
 def _errors_of(operation: GraphQLOperation[Any], schema: strawberry.Schema) -> list[GraphQLError]:
     document, types = operation.document, schema._schema  # noqa: SLF001 - Strawberry has no other way to it
-    errors = validate_document(types, document, (*specified_rules,))
-    for extension in schema.get_extensions():
-        if isinstance(extension, WorkflowExtension):
-            errors = errors + find_exceeded(document, extension.limits, types, _fixed_variables(operation))
+    limits = limits_of(schema)
+    given = _fixed_variables(operation)
+    errors = find_exceeded(document, limits, types, given) or find_invalid(types, document, specified_rules, limits)
     if errors or callable(operation.variables):
         return errors
     nodes = operation_node(document).variable_definitions or ()

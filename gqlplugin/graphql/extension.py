@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 from weakref import WeakSet
 
 from graphql import DocumentNode, GraphQLError, GraphQLSchema, OperationDefinitionNode, OperationType, parse
-from graphql.validation import ASTValidationRule
-from strawberry import UNSET
+from strawberry import UNSET, Schema
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.base import BaseSchema
-from strawberry.schema.schema import validate_document
 from strawberry.types import ExecutionResult, StreamExecutionResult
 
 from gqlplugin.errors import InvalidInputError, contained
@@ -26,8 +24,9 @@ from gqlplugin.graphql.disclosure import NoIntrospection, find_introspection, hi
 from gqlplugin.graphql.errors import REFUSED_REQUESTS, as_graphql_error, contain_resolvers, public_errors
 from gqlplugin.graphql.grants import find_refused, grant_rule
 from gqlplugin.graphql.idempotent import DIRECTIVE, OperationKeys, find_keys, find_misplaced, has_header
-from gqlplugin.graphql.limits import Limits, Measured, check_query_length, limit_rule
+from gqlplugin.graphql.limits import Limits, Measured, check_query_length, check_variables, limit_rule
 from gqlplugin.graphql.tracing import begin_operation, describe_operation, fail_operation
+from gqlplugin.graphql.validation import Rules, bound_suggestions, find_invalid
 from gqlplugin.identity import RunGrant, User
 from gqlplugin.platform.base import Binding, Definitions, Platform, bind, find_binding
 from gqlplugin.telemetry import NO_SPAN
@@ -44,8 +43,6 @@ MAX_VERDICTS = 8
 _start_logger = logging.getLogger("gqlplugin.start")
 _warned: WeakSet[BaseSchema] = WeakSet()
 """The schemas whose callers nobody identifies, each of which is logged once."""
-
-Rules = tuple[type[ASTValidationRule], ...]
 
 
 class WorkflowExtension(SchemaExtension):
@@ -153,6 +150,9 @@ class WorkflowExtension(SchemaExtension):
             schema, rules = context.schema._schema, context.validation_rules  # noqa: SLF001 - not public
             show_defaults(schema)
             contain_resolvers(schema)
+            bound_suggestions(context.schema)
+            if context.variables:
+                check_variables(context.variables, self.limits)
             errors = document.errors_for(
                 schema, rules, self.limits, context.variables or {}, hides_schema=self._hides_schema
             )
@@ -231,8 +231,16 @@ class WorkflowExtension(SchemaExtension):
             )
         return user
 
-    def _public(self, errors: list[GraphQLError]) -> list[GraphQLError]:
-        return public_errors(few_of(errors), executed=self._is_valid, hides_schema=self._hides_schema)
+    def _public(self, errors: Collection[GraphQLError]) -> list[GraphQLError]:
+        document = self.execution_context.graphql_document if self._hides_schema else None
+        return public_errors(
+            few_of(errors), executed=self._is_valid, hides_schema=self._hides_schema, document=document
+        )
+
+
+def limits_of(schema: Schema) -> Limits:
+    """The limits of the operations of a schema that has our extension; the defaults without one."""
+    return next((one.limits for one in schema.get_extensions() if isinstance(one, WorkflowExtension)), Limits())
 
 
 class _Document:
@@ -274,7 +282,7 @@ class _Document:
         if hides_schema and not errors:  # also where an extension has taken all rules away
             errors = find_introspection(self.node, schema)
         if rules and not errors:
-            errors = validate_document(schema, self.node, rules)
+            errors = find_invalid(schema, self.node, rules, limits, hides_schema=hides_schema)
         if self.may_be_keyed and not errors:
             errors = find_misplaced(self.node, schema)
         return _Verdict(errors, frozenset(measured.page_variables), may_exceed)

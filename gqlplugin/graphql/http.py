@@ -20,6 +20,7 @@ from strawberry.types.execution import PreExecutionError
 
 from gqlplugin.errors import GqlpluginError, UnauthenticatedError, is_public, plain_text
 from gqlplugin.graphql.errors import INTERNAL, extensions_of, internal_error
+from gqlplugin.graphql.limits import LIMIT_EXCEEDED, Limits
 
 JSON = "application/json"
 GRAPHQL_RESPONSE = "application/graphql-response+json"
@@ -75,28 +76,54 @@ def check_content_type(content_type: str) -> None:
         raise RefusedRequestError(415, {"code": "UNSUPPORTED_MEDIA_TYPE"}, f"Send the request as {JSON} in UTF-8.")
 
 
-def read_json(text: bytes | str) -> Any:
+def max_values_in_request(limits: Limits) -> int:
+    """How many values a request may hold: more than its variables, whose limit is told with the name of one."""
+    return 4 * limits.max_variable_values
+
+
+DEFAULT_MAX_VALUES = max_values_in_request(Limits())
+
+
+def read_json(text: bytes | str, max_values: int = DEFAULT_MAX_VALUES) -> Any:
     """The value of a JSON text.
 
+    Args:
+        text: The JSON text.
+        max_values: Most items of lists and fields of objects in it. They take longer to read than their bytes let
+            expect: each list and each object is something that Python's garbage collector looks at, again and again.
+
     Raises:
-        RefusedRequestError: It isn't JSON, or nested more than 200 deep.
+        RefusedRequestError: It isn't JSON, nested more than 200 deep, or has more values.
     """
+    data = text if isinstance(text, bytes) else text.encode(errors="surrogatepass")
+    if _marks_in(data) > max_values and _marks_in(_without_strings(data)) > max_values:
+        message = f"The request has more than {max_values} values in its lists and objects."
+        raise RefusedRequestError(400, {"code": LIMIT_EXCEEDED}, message)
     try:
-        return from_json(text, allow_inf_nan=False)
+        return from_json(data, allow_inf_nan=False)
     except ValueError as error:
         raise _bad_request(f"The request is not valid JSON: {error}.") from None
 
 
-def from_query_string(parameters: Mapping[str, Any]) -> dict[str, Any]:
+def _marks_in(data: bytes) -> int:
+    """As many as a JSON text without strings has values, or a few more."""
+    return data.count(b",") + data.count(b"[") + data.count(b"{")
+
+
+def _without_strings(data: bytes) -> bytes:
+    return b"".join(data.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
+
+
+def from_query_string(parameters: Mapping[str, Any], max_values: int = DEFAULT_MAX_VALUES) -> dict[str, Any]:
     """A request by GET.
 
     Raises:
-        RefusedRequestError: Its variables or extensions aren't JSON.
+        RefusedRequestError: Its variables or extensions aren't JSON, or have more values.
     """
     data = dict(parameters)
     for name in ("variables", "extensions"):
         if data.get(name):
-            data[name] = read_json(data[name])
+            data[name] = read_json(data[name], max_values)
     return data
 
 

@@ -40,6 +40,7 @@ from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types import ExecutionContext
 
 from gqlplugin.errors import InvalidInputError
+from gqlplugin.graphql.disclosure import VALIDATION_FAILED
 from gqlplugin.idempotency import KeyedField, check_key, check_unguessable, keyed_field, read_header
 from gqlplugin.identity import User
 
@@ -124,6 +125,7 @@ def find_misplaced(document: DocumentNode, schema: GraphQLSchema) -> list[GraphQ
         GraphQLError(
             f"The directive @{DIRECTIVE} is for fields at the root of a mutation, and {node.name.value!r} is none.",
             node,
+            extensions={"code": VALIDATION_FAILED},
         )
         for definition in document.definitions
         if isinstance(definition, (OperationDefinitionNode, FragmentDefinitionNode))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from math import isfinite
 from typing import Any
 
 from graphql import (
@@ -20,6 +21,7 @@ from graphql import (
     GraphQLNamedType,
     GraphQLObjectType,
     GraphQLSchema,
+    InlineFragmentNode,
     IntValueNode,
     OperationDefinitionNode,
     OperationType,
@@ -36,6 +38,9 @@ from gqlplugin.graphql.connections import IS_PAGE, MAX_PAGE
 from gqlplugin.source import caller_source
 
 LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
+BAD_USER_INPUT = "BAD_USER_INPUT"
+
+_MAX_NESTING = 200  # as graphql-core has it for what is nested in one definition
 
 _MAX_ALIAS_CHARACTERS = 256  # an alias is repeated for every item of a list
 _PAGE_ARGUMENTS = ("first", "last")
@@ -53,8 +58,13 @@ class Limits:
             `last` says, so that this is about how many values an answer has. A list without such an argument counts
             once. The default lets a page of 100 runs through with some 90 fields of each.
         max_mutations: Fields at the root of a mutation: each may start a workflow.
+        max_comparisons: Pairs of fields with one name in one place, fragments counted at every place that spreads them:
+            validation compares each with each, such as 4,950 pairs for a field that is there a hundred times.
+        max_definitions: Operations and fragments in one document.
         max_tokens: Tokens of the query text.
         max_query_characters: Length of the query text; long values belong into variables.
+        max_variable_values: Values in the variables of one operation, each item and each field counted.
+        max_variable_depth: Lists and objects inside of each other in a variable.
         max_body_bytes: Length of the HTTP body, and of a message on a WebSocket.
         max_subscriptions: Operations that are under way at once on one WebSocket.
         max_response_bytes: Length of an answer: of the body that answers a request, a batch included, and of each
@@ -72,8 +82,12 @@ class Limits:
     max_aliases: int = 50
     max_fields: int = 10_000
     max_mutations: int = 10
-    max_tokens: int = 4_000
+    max_comparisons: int = 5_000
+    max_definitions: int = 200
+    max_tokens: int = 2_500
     max_query_characters: int = 100_000
+    max_variable_values: int = 20_000
+    max_variable_depth: int = 64
     max_body_bytes: int = 2 * 1024 * 1024
     max_subscriptions: int = 100
     max_response_bytes: int = 4 * 1024 * 1024
@@ -88,11 +102,18 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class _Cost:
-    """What a selection set asks for, with the fragments it spreads."""
+    """What a selection set asks for, with the fragments it spreads.
+
+    Attributes:
+        fields: Fields of the answer: those below a list count once for each of its items.
+        selected: Fields of the document.
+        roots: Fields that are selected here, not below.
+    """
 
     depth: int = 0
     aliases: int = 0
     fields: int = 0
+    selected: int = 0
     roots: int = 0
 
 
@@ -125,6 +146,72 @@ def find_exceeded(
     return Measured(document, schema).exceeded(limits, variables or {})
 
 
+def find_comparisons(document: DocumentNode, limits: Limits) -> list[GraphQLError]:
+    """The error of a document that has too many fields of the same name in the same place.
+
+    Validation compares all pairs of them, and of what is selected of them. Time and space are linear in the number of
+    fields, which `find_exceeded` has checked.
+
+    Args:
+        document: Without fragments in a circle, and without any that are not used.
+        limits: What it may cost.
+    """
+    fragments = {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
+    left = limits.max_comparisons
+    waiting = [[node.selection_set] for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+    while waiting:
+        for nodes in _by_response_name(waiting.pop(), fragments):
+            left -= len(nodes) * (len(nodes) - 1) // 2
+            if left < 0:
+                return [
+                    _exceeded(
+                        f"Too many fields are selected more than once in one place: {limits.max_comparisons} pairs of "
+                        "them are the limit."
+                    )
+                ]
+            if inner := [node.selection_set for node in nodes if node.selection_set]:
+                waiting.append(inner)
+    return []
+
+
+def check_variables(variables: Mapping[str, object], limits: Limits) -> None:
+    """Refuse variables that would take long to read, and numbers that JSON lacks: 1e400 is read as infinite.
+
+    Raises:
+        GraphQLError: One has too many values, is too deep, or has such a number.
+    """
+    left = limits.max_variable_values
+    for name, value in variables.items():
+        left -= 1
+        depth, level = 0, _containers_in(name, (value,))
+        while level and left >= 0:
+            depth += 1
+            if depth > limits.max_variable_depth:
+                raise _exceeded(f"The variable '${name}' is nested deeper than {limits.max_variable_depth} levels.")
+            left -= sum(map(len, level))
+            if left >= 0:
+                items = (item for one in level for item in (one if isinstance(one, list) else one.values()))
+                level = _containers_in(name, items)
+        if left < 0:
+            raise _exceeded(f"The variables up to '${name}' have more than {limits.max_variable_values} values.")
+
+
+def _containers_in(name: str, items: Iterable[object]) -> list[list[object] | dict[str, object]]:
+    containers: list[list[object] | dict[str, object]] = []
+    for item in items:
+        if isinstance(item, (list, dict)):
+            containers.append(item)
+        elif isinstance(item, float) and not isfinite(item):
+            message = f"The variable '${name}' has a number that is too large: no float is beyond 1.8e308."
+            raise GraphQLError(message, extensions={"code": BAD_USER_INPUT})
+    return containers
+
+
+def took_too_long() -> GraphQLError:
+    """The error of a document whose validation graphql-core has given up, by bounds of its own."""
+    return _exceeded("The document takes too long to validate.")
+
+
 @lru_cache(maxsize=64)
 def limit_rule(limits: Limits) -> type[ASTValidationRule]:
     """A validation rule for limits, the same class at every call: a new one would defeat caches of validation."""
@@ -154,11 +241,13 @@ class Measured:
             node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)
         }
         self._operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+        self._definitions = len(document.definitions)
         self._schema = schema
         self.page_variables: set[str] = set()
-        self._has_long_alias = False
+        self._has_long_alias = self._is_too_deep = False
         self._variables: Mapping[str, object] | None = {}
         self._known: dict[str, _Cost] = {}
+        self._nesting = 0
 
     def exceeded(self, limits: Limits, variables: Mapping[str, object] | None) -> list[GraphQLError]:
         """The limits that an operation exceeds.
@@ -167,20 +256,44 @@ class Measured:
             limits: The limits.
             variables: Their values; None for the most that our own lists take, for all of them.
         """
-        errors: list[GraphQLError] = []
+        if self._definitions > limits.max_definitions:
+            return [
+                _exceeded(f"The document has {self._definitions} definitions; the limit is {limits.max_definitions}.")
+            ]
+        costs: list[_Cost] = []
         for node in self._operations:
             defaults = {one.variable.name.value: _int_of(one.default_value) for one in node.variable_definitions or ()}
             self._variables = None if variables is None else {**defaults, **variables}
             self._known = {}
             root = None if self._schema is None else self._schema.get_root_type(node.operation)
-            errors += _exceeded_by(node, self._of(node.selection_set, root), limits)
+            costs.append(self._of(node.selection_set, root))
+        if self._is_too_deep:
+            return [_exceeded(f"Selections and fragments are nested more than {_MAX_NESTING} levels deep.")]
+        if len(costs) > 1 and (count := sum(cost.selected for cost in costs)) > limits.max_fields:
+            # one of them runs, and all are validated
+            return [_exceeded(f"The operations have {_size(count)} fields together; the limit is {limits.max_fields}.")]
+        errors = [
+            error
+            for node, cost in zip(self._operations, costs, strict=True)
+            for error in _exceeded_by(node, cost, limits)
+        ]
         if self._has_long_alias:
             errors.append(_exceeded(f"An alias is longer than {_MAX_ALIAS_CHARACTERS} characters."))
         return errors
 
     def _of(self, selection_set: SelectionSetNode | None, parent: GraphQLNamedType | None) -> _Cost:
         """The cost of a selection set on a type, which is None where nothing is known of it."""
-        depth = aliases = fields = roots = 0
+        if self._nesting > _MAX_NESTING:
+            self._is_too_deep = True
+            return _Cost()
+        self._nesting += 1
+        try:
+            return self._sum_of(selection_set, parent)
+        finally:
+            self._nesting -= 1
+
+    def _sum_of(self, selection_set: SelectionSetNode | None, parent: GraphQLNamedType | None) -> _Cost:
+        depth = aliases = fields = selected = roots = 0
         for selection in selection_set.selections if selection_set else ():
             if isinstance(selection, FieldNode):
                 cost = self._of_field(selection, parent)
@@ -193,8 +306,9 @@ class Measured:
             depth = max(depth, cost.depth)
             aliases += cost.aliases
             fields += cost.fields
+            selected += cost.selected
             roots += cost.roots
-        return _Cost(depth, aliases, fields, roots)
+        return _Cost(depth, aliases, fields, selected, roots)
 
     def _of_field(self, node: FieldNode, parent: GraphQLNamedType | None) -> _Cost:
         alias = node.alias
@@ -209,6 +323,7 @@ class Measured:
             depth=0 if hidden else inner.depth + 1,
             aliases=inner.aliases + (alias is not None),
             fields=1 + inner.fields * self._length(node, definition),
+            selected=1 + inner.selected,
             roots=1,
         )
 
@@ -247,8 +362,8 @@ class Measured:
         return cost
 
 
-_LEAF = _Cost(depth=1, fields=1, roots=1)
-_ALIASED_LEAF = _Cost(depth=1, aliases=1, fields=1, roots=1)
+_LEAF = _Cost(depth=1, fields=1, selected=1, roots=1)
+_ALIASED_LEAF = _Cost(depth=1, aliases=1, fields=1, selected=1, roots=1)
 
 
 def _is_our_page(definition: GraphQLField | None) -> bool:
@@ -266,6 +381,24 @@ def _default_of(argument: GraphQLArgument | None) -> Any:
         return None
     default: Any = argument.default
     return argument.default_value if default is None else getattr(default, "value", None)
+
+
+def _by_response_name(
+    selection_sets: list[SelectionSetNode], fragments: Mapping[str, FragmentDefinitionNode]
+) -> Iterable[list[FieldNode]]:
+    """The fields that selection sets of the same place hold, by the name in the response."""
+    found: dict[str, list[FieldNode]] = {}
+    spread: set[str] = set()
+    while selection_sets:
+        for selection in selection_sets.pop().selections:
+            if isinstance(selection, FieldNode):
+                found.setdefault((selection.alias or selection.name).value, []).append(selection)
+            elif isinstance(selection, InlineFragmentNode):
+                selection_sets.append(selection.selection_set)
+            elif isinstance(selection, FragmentSpreadNode) and selection.name.value not in spread:
+                spread.add(selection.name.value)
+                selection_sets.append(fragments[selection.name.value].selection_set)
+    return found.values()
 
 
 def _exceeded_by(node: OperationDefinitionNode, cost: _Cost, limits: Limits) -> Iterator[GraphQLError]:

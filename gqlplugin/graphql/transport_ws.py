@@ -19,7 +19,7 @@ from strawberry.schema.schema import StreamResult
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import Operation
 from strawberry.subscriptions.protocols.graphql_transport_ws.types import Message
 
-from gqlplugin.graphql.http import RefusedRequestError, read_json
+from gqlplugin.graphql.http import DEFAULT_MAX_VALUES, RefusedRequestError, read_json
 from gqlplugin.graphql.limits import Limits
 from gqlplugin.graphql.sending import SlowReaderError
 from gqlplugin.graphql.streams import TransportHandler
@@ -90,6 +90,7 @@ class JsonMessages(ASGIWebSocketAdapter):
     async def iter_json(self, *, ignore_parsing_errors: bool = False) -> AsyncGenerator[object, None]:
         """What comes in, until the WebSocket is closed."""
         limit: int = getattr(self.view, "max_body_bytes", Limits().max_body_bytes)
+        max_values: int = getattr(self.view, "max_values", DEFAULT_MAX_VALUES)
         while self.ws.application_state != WebSocketState.DISCONNECTED:
             try:
                 text = await self.ws.receive_text()
@@ -101,7 +102,7 @@ class JsonMessages(ASGIWebSocketAdapter):
                 await self.close(1009, f"The message is longer than the limit of {limit} bytes")
                 return
             try:
-                yield read_json(text)
+                yield read_json(text, max_values)
             except RefusedRequestError as error:
                 if not ignore_parsing_errors:
                     raise NonJsonMessageReceived from error

@@ -29,7 +29,7 @@ from gqlplugin.graphql.budget import RESPONSE_LIMIT_KEY, Budget, count_values, r
 from gqlplugin.graphql.disclosure import HIDES_SCHEMA_KEY
 from gqlplugin.graphql.errors import internal_error
 from gqlplugin.graphql.expiry import expire_at, may_expire, send_response
-from gqlplugin.graphql.extension import CONTEXT_KEY
+from gqlplugin.graphql.extension import CONTEXT_KEY, limits_of
 from gqlplugin.graphql.http import (
     JSON,
     RefusedRequestError,
@@ -37,6 +37,7 @@ from gqlplugin.graphql.http import (
     check_content_type,
     from_query_string,
     internal_answer,
+    max_values_in_request,
     media_type_for,
     method_not_allowed,
     protect,
@@ -79,7 +80,7 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
             is anonymous, which is logged as a warning, unless it is None.
         verifiers: Know the tokens that the app issues itself.
         debug: Serve GraphiQL, queries by GET, and introspection.
-        introspection: Tell clients the schema, and suggest its names in errors; as `debug` unless you say so.
+        introspection: Tell clients the schema, and name it in errors; as `debug` unless you say so.
         max_body_bytes: Longest body that is read.
         max_subscriptions: Operations that are under way at once on one WebSocket.
         max_response_bytes: Length of an answer, and of each message on a stream.
@@ -130,6 +131,7 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
         self.max_response_bytes = max_response_bytes
         self.max_unread_bytes = max_unread_bytes
         self.sending = Sending(max_unread_bytes, max_stall_seconds)
+        self.max_values = max_values_in_request(limits_of(schema))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request, or serve one WebSocket."""
@@ -235,9 +237,9 @@ class GraphQLApp(GraphQL[dict[str, Any], None]):
     async def parse_http_body(self, request: AsyncHTTPRequestAdapter) -> GraphQLRequestData | list[GraphQLRequestData]:
         """Read the request, or say what it lacks."""
         if request.method == "GET":
-            return _streamed(request_data(from_query_string(request.query_params)), request)
+            return _streamed(request_data(from_query_string(request.query_params, self.max_values)), request)
         check_content_type(request.content_type or "")
-        data = read_json(await request.get_body())
+        data = read_json(await request.get_body(), self.max_values)
         if isinstance(data, list):
             self._validate_batch_request(data, protocol="http")
             return [request_data(item) for item in data]

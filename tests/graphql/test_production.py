@@ -17,7 +17,6 @@ from strawberry.extensions import AddValidationRules, DisableValidation, Validat
 
 from gqlplugin.app import App, define_app
 from gqlplugin.asgi import create_asgi, graphql_routes
-from gqlplugin.graphql.disclosure import without_suggestions
 from gqlplugin.graphql.extension import WorkflowExtension, _documents
 from gqlplugin.graphql.limits import Limits
 from gqlplugin.graphql.schema import create_schema
@@ -325,19 +324,3 @@ async def test_routes_of_an_own_app_are_in_the_production_profile() -> None:
     async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as http:
         response = await http.post("/graphql", json={"query": "{ __schema { queryType { name } } }"})
     assert response.json()["errors"][0]["extensions"] == {"code": INTROSPECTION}
-
-
-@pytest.mark.parametrize(
-    ("message", "expected"),
-    [
-        ("Unknown type 'A'. Did you mean 'B'?", "Unknown type 'A'."),
-        ("No 'a'. Did you mean 'b' or 'c'?", "No 'a'."),
-        ("No 'a'. Did you mean 'b', 'c', or 'd'? Or not.", "No 'a'. Or not."),
-        ("No 'A' in 'E'. Did you mean the enum value 'B' or 'C'?", "No 'A' in 'E'."),
-        ("No 'a'. Did you mean to use an inline fragment on 'B', 'C', or 'D'?", "No 'a'."),
-        ("No suggestion, what do you mean?", "No suggestion, what do you mean?"),
-    ],
-)
-def test_suggestions_are_taken_out_of_messages(message: str, expected: str) -> None:
-    """All forms that graphql-core gives them."""
-    assert without_suggestions(message) == expected

@@ -49,6 +49,9 @@ _LONGEST_PAUSE_SECONDS = 1.0
 _CALM_SECONDS = 10.0  # trouble that comes back within this time begins with the pause it had
 
 
+_REFUSALS = (sqlite3.Error, ValueError, OverflowError)  # of a value; others are faults of ours
+
+
 class RowRefusedError(RunInterrupted):
     """SQLite refuses what a run recorded, whenever it is written: the run can't go on."""
 
@@ -517,7 +520,7 @@ class _Trouble(NamedTuple):
         error: BaseException
         if self.is_unknown:
             error = OutcomeUnknownError()
-        elif self.kind is not _Kind.REFUSED:
+        elif self.kind is not _Kind.REFUSED or (part.run_id is None and not isinstance(self.error, _REFUSALS)):
             error = unavailable()
         elif part.run_id is None:
             error = InvalidInputError("The workflow journal can't keep this: it is too large, or no text.")

@@ -187,7 +187,7 @@ def test_half_a_character() -> None:
     job = job_of(logs=("L\udc00",), error=error, progress=Progress(0.5, "P\udc00"))
     details = to_job(job, details=True).details
     said = [details.error.code, details.error.message, details.error.detail, details.progress.message, *details.logs]
-    assert said == ["C?", "M?", "D?", "P?", "L?"]
+    assert said == [r"C\udc00", r"M\udc00", r"D\udc00", r"P\udc00", "L?"]
     function = to_function(job, workspace_id="w", details=False)
-    assert (function.logs, function.error.name, function.error.message) == ("L?", "C?", "M?")
-    assert to_run(run_of(error=error), [], details=True).details.error.message == "M?"
+    assert (function.logs, function.error.name, function.error.message) == ("L?", r"C\udc00", r"M\udc00")
+    assert to_run(run_of(error=error), [], details=True).details.error.message == r"M\udc00"
