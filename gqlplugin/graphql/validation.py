@@ -88,7 +88,8 @@ class FewErrorsRule(ValuesOfCorrectTypeRule):
 
             def report(error: GraphQLError, _: list[str | int]) -> None:
                 nonlocal left
-                self.report_error(error)
+                placed = all(one.loc for one in error.nodes or ())  # graphql-core reports on a copy of some literals
+                self.report_error(error if placed else GraphQLError(error.message, node, original_error=error))
                 left -= 1
                 if not left:
                     raise _EnoughError

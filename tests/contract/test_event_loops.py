@@ -128,6 +128,7 @@ async def test_a_wait_point_is_answered_in_another_thread(platform: Platform) ->
         async for run in platform.watch(run_id):
             if run.status is ExecutionStatus.WAITING:
                 await asyncio.to_thread(lambda: asyncio.run(approval.resolve(run_id, True)))
+                break
         assert await output_of(platform, run_id) is True
 
 
