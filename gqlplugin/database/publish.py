@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Iterable
 from typing import Any, overload
 
-from sqlalchemy import inspect
+from sqlalchemy import inspect as inspect_instance
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstanceState, Mapper, Session
 
@@ -119,7 +119,7 @@ def _loaded(state: InstanceState[Any]) -> dict[str, Any]:
 
 
 def _state_of(record: object) -> InstanceState[Any]:
-    state = inspect(record, raiseerr=False)
+    state = inspect_instance(record, raiseerr=False)
     if not isinstance(state, InstanceState):
         raise InvalidInputError(f"publish() takes records of mapped classes, not a {type(record).__name__}.")
     return state

@@ -14,7 +14,7 @@ from typing import Any
 
 from anyio import CancelScope
 from graphql import GraphQLError
-from strawberry.http.exceptions import WebSocketDisconnected
+from strawberry.http.exceptions import WebSocketDisconnected as ClientHasLeft
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
 from strawberry.subscriptions.protocols.graphql_transport_ws.types import SubscribeMessage
 
@@ -99,7 +99,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[dict[str, Any], None]):
 
     async def handle_task_exception(self, error: Exception) -> None:
         """Log what broke an operation, unless it is that nobody is there to be told."""
-        if not isinstance(error, WebSocketDisconnected):
+        if not isinstance(error, ClientHasLeft):
             await super().handle_task_exception(error)
 
     async def handle_subscribe(self, message: SubscribeMessage) -> None:

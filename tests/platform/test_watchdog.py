@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from gqlplugin.job import create_workflow_job
-from gqlplugin.platform import watchdog
 from gqlplugin.testing import MemoryPlatform
 from tests.contract.support import app_of, output_of, workflow_of
 
@@ -84,7 +83,7 @@ async def test_a_job_that_blocks_is_reported_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, job: Any, name: str
 ) -> None:
     """The warning names the innermost job and the line of its code, and does not come again at once."""
-    monkeypatch.setattr(watchdog, "BLOCKED_SECONDS", 0.2)
+    monkeypatch.setattr("gqlplugin.platform.watchdog.BLOCKED_SECONDS", 0.2)
     caplog.set_level(logging.WARNING)
     async with running(job, 1.0, times=2):
         (line,) = reported(caplog)

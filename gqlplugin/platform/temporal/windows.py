@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from math import isqrt
 from typing import NamedTuple
 
-from temporalio.client import WorkflowExecution
+from temporalio.client import WorkflowExecution as TemporalWorkflow
 from temporalio.common import SearchAttributeKey
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -20,7 +20,7 @@ _MICROSECOND = timedelta(microseconds=1)
 _END = 1 << 43  # milliseconds, beyond the year 2200
 _BEARABLE = 500  # workflows, before it pays to look for a smaller window
 
-Fetch = Callable[[str, int | None], Awaitable[list[WorkflowExecution]]]
+Fetch = Callable[[str, int | None], Awaitable[list[TemporalWorkflow]]]
 """Gives the workflows that a condition on their moment holds for: at most so many, or all."""
 
 Count = Callable[[str], Awaitable[int]]
@@ -46,7 +46,7 @@ class Order:
     moment: SearchAttributeKey[datetime]
     newest_first: bool = False
 
-    def position_of(self, found: WorkflowExecution) -> Position:
+    def position_of(self, found: TemporalWorkflow) -> Position:
         """Where a workflow is."""
         return Position((found.typed_search_attributes[self.moment] - _EPOCH) // _MICROSECOND, found.id)
 
@@ -54,7 +54,7 @@ class Order:
         """Whether a position comes after another."""
         return position < after if self.newest_first else position > after
 
-    def sorted(self, found: Iterable[WorkflowExecution]) -> list[WorkflowExecution]:
+    def sorted(self, found: Iterable[TemporalWorkflow]) -> list[TemporalWorkflow]:
         """Workflows in this order."""
         return sorted(found, key=self.position_of, reverse=self.newest_first)
 
@@ -83,7 +83,7 @@ class Windows:
         """Whether there is no more."""
         return self._reached >= _END
 
-    async def take(self, wanted: int) -> list[WorkflowExecution]:
+    async def take(self, wanted: int) -> list[TemporalWorkflow]:
         """The next workflows in their order, one per ID: about so many, maybe none before the end."""
         begin = self._reached
         found = await self._fetch(self._condition(begin, _END), wanted + 1)
@@ -93,8 +93,8 @@ class Windows:
         return self._order.sorted(self._choose(found, begin, self._reached).values())
 
     async def _narrow(
-        self, begin: int, wanted: int, probe: list[WorkflowExecution]
-    ) -> tuple[int, list[WorkflowExecution]]:
+        self, begin: int, wanted: int, probe: list[TemporalWorkflow]
+    ) -> tuple[int, list[TemporalWorkflow]]:
         """The end of a window that is small enough, and what it holds."""
         steps = sorted(map(self._step, self._choose(probe, begin, _END).values()))[:wanted]
         end = steps[-1] + 1 if steps else begin + 1
@@ -128,7 +128,7 @@ class Windows:
         middle = self._anchor + (distance if few >= self._anchor else -distance)
         return min(max(middle, few + 1), end - 1)
 
-    def _choose(self, probe: Iterable[WorkflowExecution], begin: int, end: int) -> dict[str, WorkflowExecution]:
+    def _choose(self, probe: Iterable[TemporalWorkflow], begin: int, end: int) -> dict[str, TemporalWorkflow]:
         return one_per_id(
             found
             for found in probe
@@ -136,7 +136,7 @@ class Windows:
             and (self._after is None or self._order.is_beyond(self._order.position_of(found), self._after))
         )
 
-    def _step(self, found: WorkflowExecution) -> int:
+    def _step(self, found: TemporalWorkflow) -> int:
         return self._step_of(self._order.position_of(found))
 
     def _step_of(self, position: Position) -> int:
@@ -149,16 +149,16 @@ class Windows:
         return f"{self._order.moment.name} BETWEEN '{_written(first)}' AND '{_written(last)}'"
 
 
-def one_per_id(found: Iterable[WorkflowExecution]) -> dict[str, WorkflowExecution]:
+def one_per_id(found: Iterable[TemporalWorkflow]) -> dict[str, TemporalWorkflow]:
     """Of the workflows that have the same ID, as those of a resumed run have, the one that began last."""
-    latest: dict[str, WorkflowExecution] = {}
+    latest: dict[str, TemporalWorkflow] = {}
     for one in found:
         if one.id not in latest or is_later(one, latest[one.id]):
             latest[one.id] = one
     return latest
 
 
-def is_later(one: WorkflowExecution, other: WorkflowExecution) -> bool:
+def is_later(one: TemporalWorkflow, other: TemporalWorkflow) -> bool:
     """Whether one workflow of an ID replaces another."""
     return (one.start_time, one.close_time is None) > (other.start_time, other.close_time is None)
 

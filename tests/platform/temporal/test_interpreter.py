@@ -11,7 +11,7 @@ from gqlplugin.errors import JobFailedError
 from gqlplugin.execution import ExecutionFilter, ExecutionStatus, JobExecution, JobStatus, RetryPolicy
 from gqlplugin.job import JobContext, create_workflow_job
 from gqlplugin.platform.replay import RunInterrupted
-from gqlplugin.platform.temporal import interpreter, messages, sessions
+from gqlplugin.platform.temporal import interpreter, messages
 from gqlplugin.platform.temporal.messages import Answer, Recorded
 from gqlplugin.platform.temporal.recorder import TemporalRecorder
 from gqlplugin.platform.temporal.records import Record
@@ -222,7 +222,7 @@ async def test_an_error_of_the_platform_in_a_session_is_tried_again(
                 raise OSError
             return original(text)
 
-    monkeypatch.setattr(sessions, "Record", Flawed)
+    monkeypatch.setattr("gqlplugin.platform.temporal.sessions.Record", Flawed)
 
     @create_workflow_job(name="main-job")
     async def main() -> str:
