@@ -21,7 +21,7 @@ from standardwebhooks import Webhook
 
 import gqlplugin
 from gqlplugin.asgi import create_asgi
-from gqlplugin.cli.worker import find_work
+from gqlplugin.cli.serve import find_work
 from gqlplugin.execution import ExecutionFilter
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.platform.tailor.server import create_server

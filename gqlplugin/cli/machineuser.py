@@ -9,12 +9,10 @@ from typing import Annotated
 
 import typer
 
-from gqlplugin.cli.options import takes_target
-from gqlplugin.cli.output import note, say_block, say_json, table
-from gqlplugin.cli.shapes import MachineUserShape
-from gqlplugin.cli.start import only_namespace
-from gqlplugin.cli.target import Target
-from gqlplugin.cli.watching import JsonOption
+from gqlplugin.cli.executions import JsonOption
+from gqlplugin.cli.output import MachineUserShape, note, say_block, say_json, table
+from gqlplugin.cli.target import Target, takes_target
+from gqlplugin.cli.workflow import only_namespace
 
 commands = typer.Typer(no_args_is_help=True, help="See as whom workflows can run.")
 

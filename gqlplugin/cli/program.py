@@ -13,11 +13,9 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from gqlplugin.cli import executor, machineuser, schema, serving, worker, workflow
-from gqlplugin.cli.failure import CommandError
-from gqlplugin.cli.logs import log_nothing
-from gqlplugin.cli.output import note, prepare_streams
-from gqlplugin.cli.text import safe, safe_lines
+from gqlplugin.cli import executor, machineuser, schema, workflow
+from gqlplugin.cli.output import CommandError, log_nothing, note, prepare_streams, safe, safe_lines
+from gqlplugin.cli.serve import serve, serve_platform, worker
 from gqlplugin.errors import GqlpluginError
 
 FAILED = 1
@@ -39,9 +37,9 @@ cli.add_typer(workflow.workspace, name="workspace")
 cli.add_typer(executor.commands, name="executor")
 cli.add_typer(machineuser.commands, name="machineuser")
 cli.add_typer(schema.commands, name="schema")
-cli.command("serve")(serving.serve)
-cli.command("worker")(worker.worker)
-cli.command("serve-platform")(serving.serve_platform)
+cli.command("serve")(serve)
+cli.command("worker")(worker)
+cli.command("serve-platform")(serve_platform)
 
 
 @dataclass(slots=True)

@@ -8,11 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from gqlplugin.cli.failure import CommandError
-from gqlplugin.cli.options import takes_target
-from gqlplugin.cli.output import note, say
-from gqlplugin.cli.target import Target
-from gqlplugin.cli.text import safe
+from gqlplugin.cli.output import CommandError, note, safe, say
+from gqlplugin.cli.target import Target, takes_target
 
 if TYPE_CHECKING:
     from graphql import GraphQLSchema

@@ -12,7 +12,7 @@ import pytest
 from pydantic_core import from_json
 
 from gqlplugin.cli import main
-from gqlplugin.cli.logs import LOGGERS
+from gqlplugin.cli.output import LOGGERS
 from tests.cli import shop
 from tests.cli.support import APP, OURS, worker
 

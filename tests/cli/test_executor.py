@@ -304,7 +304,7 @@ def test_a_failed_job_is_resumed(gqlplugin: Gqlplugin, local: Options) -> None:
 
 def test_nobody_runs_the_jobs(gqlplugin: Gqlplugin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A firing that waits for a worker is durable, and whoever follows it learns why nothing happens."""
-    monkeypatch.setattr("gqlplugin.cli.watching.PENDING_PATIENCE", timedelta(0))
+    monkeypatch.setattr("gqlplugin.cli.executions.PENDING_PATIENCE", timedelta(0))
     with worker(tmp_path / "night.sqlite", app):
         pass
     options = (*NIGHT_SHOP, "--database", str(tmp_path / "night.sqlite"))

@@ -258,7 +258,7 @@ def test_a_file_without_a_worker_is_said(
     gqlplugin: Gqlplugin, local: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that stays pending as nothing runs the file's jobs says which command does; nothing else is hinted at."""
-    monkeypatch.setattr("gqlplugin.cli.watching.PENDING_PATIENCE", timedelta(0))
+    monkeypatch.setattr("gqlplugin.cli.executions.PENDING_PATIENCE", timedelta(0))
     idle = tmp_path / "idle.sqlite"
     idle.touch()
     result = gqlplugin("workflow", "start", "ship-order", "-W", "--timeout", "500ms", *APP, "--database", str(idle))

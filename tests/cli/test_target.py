@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from gqlplugin.cli.failure import UsageError
+from gqlplugin.cli.output import UsageError
 from gqlplugin.cli.target import REMOTE, Target
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from tests.cli.conftest import Gqlplugin

@@ -5,8 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gqlplugin.cli.shapes import json_value
-from gqlplugin.cli.text import elapsed, local_time, parse_duration, safe, safe_json, safe_lines
+from gqlplugin.cli.output import elapsed, json_value, local_time, parse_duration, safe, safe_json, safe_lines
 
 NASTY = "a\x1b[2J\x9b31m\x00\x7f\u202e\u2066\u2028b\ud800"
 

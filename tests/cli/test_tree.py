@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from rich.console import Console
 
-from gqlplugin.cli.tree import tree
+from gqlplugin.cli.executions import tree
 from gqlplugin.execution import (
     ExecutionError,
     ExecutionStatus,

@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from gqlplugin.asgi import create_asgi
-from gqlplugin.cli.failure import UsageError
-from gqlplugin.cli.worker import find_work
+from gqlplugin.cli.output import UsageError
+from gqlplugin.cli.serve import find_work
 from gqlplugin.execution import ExecutionStatus, JobExecution, JobStatus, WorkflowExecution
 from gqlplugin.identity import User
 from gqlplugin.platform.base import Binding, Definitions, Platform, bind
