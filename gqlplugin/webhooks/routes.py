@@ -27,20 +27,23 @@ from gqlplugin.identity import executor_user
 from gqlplugin.names import firing_name
 from gqlplugin.platform.base import Binding, Platform, bind
 from gqlplugin.telemetry import starting
-from gqlplugin.webhooks.answers import (
+from gqlplugin.webhooks.request import (
     METHODS,
     RefusedRequestError,
     accepted,
     does_not_fit,
     internal,
+    is_read,
     method_not_allowed,
     not_read,
+    read_arguments,
+    read_body,
+    read_headers,
     too_large,
     too_large_to_keep,
     unavailable,
 )
-from gqlplugin.webhooks.body import is_read, read_arguments, read_body, read_headers
-from gqlplugin.webhooks.proof import check_path_secret, check_signature, secret_problems
+from gqlplugin.webhooks.signature import check_path_secret, check_signature, secret_problems
 
 MAX_KEY_LENGTH = 255
 

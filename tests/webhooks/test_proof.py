@@ -14,8 +14,8 @@ from gqlplugin.errors import GqlpluginError
 from gqlplugin.executor import IncomingWebhookTrigger, incoming_webhook_trigger
 from gqlplugin.secret import secret
 from gqlplugin.testing import MemoryPlatform
-from gqlplugin.webhooks.answers import RefusedRequestError
-from gqlplugin.webhooks.proof import check_path_secret, check_signature
+from gqlplugin.webhooks.request import RefusedRequestError
+from gqlplugin.webhooks.signature import check_path_secret, check_signature
 from tests.webhooks.support import (
     ENVIRONMENT,
     NEW,

@@ -1,4 +1,4 @@
-"""Whether a request comes from its sender: secrets in paths, and signatures as Standard Webhooks has them."""
+"""Verifies webhook requests: secrets in paths, and signatures (https://www.standardwebhooks.com)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from gqlplugin.errors import FailedPreconditionError
 from gqlplugin.executor.trigger import IncomingWebhookTrigger
 from gqlplugin.secret import Secret, SecretRef, reveal
-from gqlplugin.webhooks.answers import RefusedRequestError, not_proved, unavailable
+from gqlplugin.webhooks.request import RefusedRequestError, not_proved, unavailable
 
 MIN_PATH_SECRET = 16
 MIN_SIGNING_BYTES = 24
