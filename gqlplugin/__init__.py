@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from gqlplugin.authentication.request import Authenticated, AuthRequest
     from gqlplugin.authentication.run_tokens import RunTokens
     from gqlplugin.database import Database, define_database, get_db, publish
-    from gqlplugin.executor.webhook import webhook_operation
+    from gqlplugin.executor.outgoing_webhook import webhook_operation
     from gqlplugin.graphql.extension import WorkflowExtension
     from gqlplugin.graphql.limits import Limits
     from gqlplugin.graphql.policy import CallerPolicy, RunPolicy
@@ -182,7 +182,7 @@ _ON_FIRST_USE = {
     "lifespan": "gqlplugin.asgi",
     "publish": "gqlplugin.database",
     "token_routes": "gqlplugin.asgi",
-    "webhook_operation": "gqlplugin.executor.webhook",
+    "webhook_operation": "gqlplugin.executor.outgoing_webhook",
     "webhook_routes": "gqlplugin.asgi",
 }
 

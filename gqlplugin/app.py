@@ -16,10 +16,8 @@ from gqlplugin.checks import check_type, checked_items
 from gqlplugin.codec import JsonCodec
 from gqlplugin.discovery import Discovered, discover, reachable_jobs, reachable_wait_points
 from gqlplugin.errors import DefinitionError, InvalidInputError
-from gqlplugin.executor.definition import Executor
-from gqlplugin.executor.firing import Firing
-from gqlplugin.executor.records import RecordTrigger
-from gqlplugin.executor.trigger import ResolverExecutedTrigger, ScheduleTrigger
+from gqlplugin.executor.definition import Executor, Firing
+from gqlplugin.executor.trigger import RecordTrigger, ResolverExecutedTrigger, ScheduleTrigger
 from gqlplugin.identity import AnyInvoker, AuthInvoker
 from gqlplugin.job import WorkflowJob
 from gqlplugin.models.names import type_problems

@@ -18,14 +18,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gqlplugin import outbound
-from gqlplugin.outbound import (
+from gqlplugin.executor.outgoing_webhook import (
     MAX_RETRY_AFTER,
     NoAnswerError,
     Reply,
     Target,
     TargetRefusedError,
     UnreachableError,
+    _ssl_context,
     is_header_value,
     is_public,
     post,
@@ -426,9 +426,9 @@ def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLConte
 @pytest.fixture
 def fresh_trust(certificate: ssl.SSLContext) -> Any:
     """Makes the trusted certificates be read anew, before and after a test."""
-    outbound._ssl_context.cache_clear()
+    _ssl_context.cache_clear()
     yield certificate
-    outbound._ssl_context.cache_clear()
+    _ssl_context.cache_clear()
 
 
 async def test_tls_is_checked_for_the_name_and_not_for_the_address(
@@ -453,7 +453,7 @@ async def test_a_certificate_that_nobody_trusts_is_refused(
 ) -> None:
     """Without the variable that names it, a certificate that signed itself is worth nothing."""
     monkeypatch.delenv("SSL_CERT_FILE")
-    outbound._ssl_context.cache_clear()
+    _ssl_context.cache_clear()
     names(["127.0.0.1"])
     async with receiver(tls=certificate) as seen:
         with pytest.raises(UnreachableError, match="ConnectError"):

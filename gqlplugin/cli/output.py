@@ -22,7 +22,7 @@ from gqlplugin.app import App
 from gqlplugin.errors import InvalidInputError, missing_extra
 from gqlplugin.execution import ExecutionError, JobExecution, PendingWait, WorkflowExecution
 from gqlplugin.executor import Executor
-from gqlplugin.executor.inspection import arguments_hash_of, attempts_of, next_time_of, outcome_of
+from gqlplugin.executor.definition import arguments_hash_of, attempts_of, next_time_of, outcome_of
 from gqlplugin.names import executor_of
 
 # What a terminal may take as a command, what turns the direction of text, other line ends, and half surrogates.

@@ -2,42 +2,39 @@
 
 from typing import TYPE_CHECKING
 
-from gqlplugin.executor.arguments import (
+from gqlplugin.executor.definition import Executor, create_executor
+from gqlplugin.executor.operation import (
+    FiringOutcome,
+    FunctionOperation,
+    GraphQLOperation,
+    Operation,
+    WorkflowOperation,
+    function_operation,
+    graphql_operation,
+    workflow_operation,
+)
+from gqlplugin.executor.trigger import (
     IncomingWebhookArgs,
+    IncomingWebhookTrigger,
     RecordCreatedArgs,
     RecordDeletedArgs,
     RecordUpdatedArgs,
     ResolverError,
     ResolverExecutedArgs,
-    ScheduleArgs,
-)
-from gqlplugin.executor.definition import Executor, create_executor
-from gqlplugin.executor.graphql import GraphQLOperation, graphql_operation
-from gqlplugin.executor.operation import (
-    FiringOutcome,
-    FunctionOperation,
-    Operation,
-    WorkflowOperation,
-    function_operation,
-    workflow_operation,
-)
-from gqlplugin.executor.records import (
-    record_created_trigger,
-    record_deleted_trigger,
-    record_updated_trigger,
-)
-from gqlplugin.executor.trigger import (
-    IncomingWebhookTrigger,
     ResolverExecutedTrigger,
+    ScheduleArgs,
     ScheduleTrigger,
     Trigger,
     incoming_webhook_trigger,
+    record_created_trigger,
+    record_deleted_trigger,
+    record_updated_trigger,
     resolver_executed_trigger,
     schedule_trigger,
 )
 
 if TYPE_CHECKING:
-    from gqlplugin.executor.webhook import WebhookOperation, webhook_operation
+    from gqlplugin.executor.outgoing_webhook import WebhookOperation, webhook_operation
 
 __all__ = [
     "Executor",
@@ -76,6 +73,6 @@ def __getattr__(name: str) -> object:
     """What sends webhooks: with it comes httpx, which an app without them need not load."""
     if name not in ("WebhookOperation", "webhook_operation"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from gqlplugin.executor import webhook  # noqa: PLC0415 - on first use
+    from gqlplugin.executor import outgoing_webhook as webhook  # noqa: PLC0415 - on first use
 
     return getattr(webhook, name)

@@ -1,27 +1,159 @@
-"""What an executor waits for."""
+"""What an executor waits for, and the arguments that its condition and operation get."""
 
 from __future__ import annotations
 
+import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from types import NoneType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar, overload
 
-from pydantic import PydanticUndefinedAnnotation, PydanticUserError, SecretStr
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PydanticUndefinedAnnotation,
+    PydanticUserError,
+    SecretStr,
+    ValidationError,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from gqlplugin.checks import check_annotation, check_type
 from gqlplugin.codec import JsonCodec
 from gqlplugin.errors import DefinitionError
-from gqlplugin.executor.arguments import IncomingWebhookArgs, ResolverExecutedArgs, ScheduleArgs
-from gqlplugin.executor.registry import Registry
+from gqlplugin.identity import NIL_UUID, AuthInvoker
+from gqlplugin.platform.base import RunningDatabase
 from gqlplugin.resolver import Resolver
 from gqlplugin.schedule import MissedPolicy, Schedule
 from gqlplugin.secret import Secret, SecretRef
-from gqlplugin.source import caller_source
+from gqlplugin.source import Source, caller_source
+from gqlplugin.workflow import Workflow
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+    from sqlalchemy.orm import Mapper
+
+    from gqlplugin.database.events import Subscription
+
+
+class Registry(Protocol):
+    """The definitions of an app."""
+
+    @property
+    def workflows(self) -> Mapping[str, Workflow[Any, Any]]: ...
+    @property
+    def resolvers(self) -> Mapping[str, Resolver[Any, Any]]: ...
+    @property
+    def databases(self) -> Mapping[str, RunningDatabase]: ...
+
+    def resolve_invoker(self, invoker: AuthInvoker | str | None) -> AuthInvoker | None:
+        """The machine user meant by a name or an invoker; unknown ones are refused."""
+        ...
+
+
+B = TypeVar("B")
+O = TypeVar("O")  # noqa: E741 - the output of a resolver
+R = TypeVar("R")
+
+
+class ScheduleArgs(BaseModel):
+    """What a schedule hands over.
+
+    Attributes:
+        scheduled_time: When it was due, in UTC; the operation may run later.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    scheduled_time: datetime
+
+
+class IncomingWebhookArgs(BaseModel, Generic[B]):
+    """A request that came in.
+
+    Attributes:
+        body: The parsed JSON or form, validated where the trigger names a model; None when there was neither.
+        headers: By lower-case name; those that carry the proof of who sent it are left out.
+        raw_body: The body as text.
+        query: The parameters of the URL; of one that is repeated the last.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    body: B
+    headers: dict[str, str]
+    method: Literal["POST", "GET", "PUT", "DELETE"]
+    raw_body: str
+    query: dict[str, str] = Field(default_factory=dict)
+
+
+class ResolverError(BaseModel):
+    """Why a resolver failed, as its client saw it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    code: str
+    message: str
+
+
+class ResolverExecutedArgs(BaseModel, Generic[O]):
+    """A resolver that ran to its end.
+
+    Attributes:
+        result: What it returned; None when it failed.
+        error: Why it failed; None when it succeeded.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    resolver_name: str
+    success: bool
+    result: O | None = None
+    error: ResolverError | None = None
+    workspace_id: str = NIL_UUID
+    app_namespace: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _RecordArgs:
+    """A change of a record.
+
+    Attributes:
+        type_name: The name of the model.
+        app_namespace: The name of the app.
+    """
+
+    type_name: str
+    app_namespace: str
+    workspace_id: str = NIL_UUID
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordCreatedArgs(_RecordArgs, Generic[R]):
+    """A record that was created, as it was committed. The record belongs to no session, and has no relationships."""
+
+    new_record: R
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordUpdatedArgs(_RecordArgs, Generic[R]):
+    """A record that was changed, as it was before and after."""
+
+    new_record: R
+    old_record: R
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordDeletedArgs(_RecordArgs, Generic[R]):
+    """A record that was deleted, as it was before."""
+
+    old_record: R
+
 
 MAX_BODY_BYTES = 1024 * 1024
 """Longest body of an incoming webhook that is read, unless its trigger says another."""
@@ -30,7 +162,6 @@ _HEADER = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, section 5.6.2, in
 
 A = TypeVar("A")
 BM = TypeVar("BM", bound="BaseModel")
-O = TypeVar("O")  # noqa: E741 - the output of a resolver
 
 TriggerKind = Literal[
     "schedule", "incoming-webhook", "record-created", "record-updated", "record-deleted", "resolver-executed"
@@ -289,3 +420,188 @@ def resolver_executed_trigger(resolver: Resolver[Any, O]) -> Trigger[ResolverExe
     where = f"The resolver_executed_trigger at {caller_source()}"
     check_type(where, "resolver", resolver, Resolver, "what create_resolver(...) makes")
     return ResolverExecutedTrigger(resolver)
+
+
+class RecordTrigger(Trigger[A]):
+    """A change of a record. Made by `record_created_trigger` and its like.
+
+    Attributes:
+        model: The mapped class; its subclasses count.
+    """
+
+    event: ClassVar[Literal["created", "updated", "deleted"]]
+
+    def __init__(self, model: type[Any], source: Source) -> None:
+        self.model = model
+        self._mapper = _mapper_of(model, f"record_{self.event}_trigger", source)
+        if problems := self._column_problems():
+            raise DefinitionError([f"{problem} ({source})" for problem in problems])
+
+    @property
+    def detail(self) -> str:
+        return self.model.__name__
+
+    def subscription(self, executor_name: str) -> Subscription:
+        """What a database is to listen for."""
+        from gqlplugin.database.events import Subscription  # noqa: PLC0415 - only where there is SQLAlchemy
+
+        return Subscription(self.model, self.event, executor_name)
+
+    def problems(self, app: Registry) -> Sequence[str]:
+        if not app.databases:
+            wants = "define_app(databases=[define_database(...)])"
+            return [f"waits for changes of {self.model.__name__}, and the app has no database: {wants}"]
+        return [f"waits for changes of a record that can't be told of: {one}" for one in self._column_problems()]
+
+    def _column_problems(self) -> list[str]:
+        from gqlplugin.database.values import column_problems  # noqa: PLC0415 - only where there is SQLAlchemy
+
+        return [problem for mapper in self._mapper.self_and_descendants for problem in column_problems(mapper)]
+
+    def _records(self, change: _Change) -> dict[str, Any]:
+        """Instances of the class that the change names, and what else it says."""
+        from gqlplugin.database.values import codec_of  # noqa: PLC0415 - only where there is SQLAlchemy
+
+        codec = codec_of(self._mapper_named(change.type_name))
+        records = {name: codec.load(json.dumps(values)) for name, values in change.records().items()}
+        return {**records, **change.about()}
+
+    def _mapper_named(self, name: str) -> Mapper[Any]:
+        for mapper in self._mapper.self_and_descendants:
+            if mapper.class_.__name__ == name:
+                return mapper
+        problem = PydanticCustomError("model_unknown", "There is no such model among {known}", {"known": self.detail})
+        raise ValidationError.from_exception_data(
+            self.detail, [InitErrorDetails(type=problem, loc=("type_name",), input=name)]
+        )
+
+    @abstractmethod
+    def read(self, text: str, *, accepted: bool = False) -> A:
+        """The arguments in a JSON text, with records that belong to no session."""
+
+
+class _Change(BaseModel):
+    """A change as it is kept, whatever is in its records."""
+
+    type_name: str
+    app_namespace: str = ""
+    workspace_id: str = NIL_UUID
+
+    def records(self) -> Mapping[str, JsonValue]:
+        return {name: getattr(self, name) for name in type(self).model_fields if name.endswith("_record")}
+
+    def about(self) -> Mapping[str, str]:
+        return {name: getattr(self, name) for name in _Change.model_fields}
+
+
+class _Created(_Change):
+    new_record: dict[str, JsonValue]
+
+
+class _Updated(_Change):
+    new_record: dict[str, JsonValue]
+    old_record: dict[str, JsonValue]
+
+
+class _Deleted(_Change):
+    old_record: dict[str, JsonValue]
+
+
+class _RecordCreatedTrigger(RecordTrigger[RecordCreatedArgs[R]], Generic[R]):
+    kind = "record-created"
+    event = "created"
+
+    def read(self, text: str, *, accepted: bool = False) -> RecordCreatedArgs[R]:
+        del accepted
+        return RecordCreatedArgs(**self._records(_Created.model_validate_json(text)))
+
+
+class _RecordUpdatedTrigger(RecordTrigger[RecordUpdatedArgs[R]], Generic[R]):
+    kind = "record-updated"
+    event = "updated"
+
+    def read(self, text: str, *, accepted: bool = False) -> RecordUpdatedArgs[R]:
+        del accepted
+        return RecordUpdatedArgs(**self._records(_Updated.model_validate_json(text)))
+
+
+class _RecordDeletedTrigger(RecordTrigger[RecordDeletedArgs[R]], Generic[R]):
+    kind = "record-deleted"
+    event = "deleted"
+
+    def read(self, text: str, *, accepted: bool = False) -> RecordDeletedArgs[R]:
+        del accepted
+        return RecordDeletedArgs(**self._records(_Deleted.model_validate_json(text)))
+
+
+def record_created_trigger(model: type[R]) -> Trigger[RecordCreatedArgs[R]]:
+    """Wait for new records of a model, and of its subclasses.
+
+    ```python
+    create_executor("order-created", trigger=record_created_trigger(Order), operation=...)
+    ```
+
+    The event is kept in the transaction that makes the change: it fires if and only if that commits, and the events of
+    one record fire in their order. It is noticed in any SQLAlchemy session, on a database of the app, in a process in
+    which the app runs. Bulk statements, SQL as text and other programs are not seen: `publish` tells of those.
+
+    Args:
+        model: A class that SQLAlchemy maps. All its columns are written as JSON: by the type in `Mapped[...]`, else by
+            that of the column.
+
+    Raises:
+        DefinitionError: It is not a mapped class, or a column can't be written as JSON.
+    """
+    return _RecordCreatedTrigger(model, caller_source())
+
+
+def record_updated_trigger(model: type[R]) -> Trigger[RecordUpdatedArgs[R]]:
+    """Wait for records of a model, and of its subclasses, of which a column gets another value.
+
+    `old_record` is what the session had loaded, completed from the database. The rest is as for
+    `record_created_trigger`.
+
+    Args:
+        model: A class that SQLAlchemy maps.
+
+    Raises:
+        DefinitionError: It is not a mapped class, or a column can't be written as JSON.
+    """
+    return _RecordUpdatedTrigger(model, caller_source())
+
+
+def record_deleted_trigger(model: type[R]) -> Trigger[RecordDeletedArgs[R]]:
+    """Wait for records of a model, and of its subclasses, that are deleted.
+
+    What the database deletes by itself (`ON DELETE CASCADE`) is not seen: `publish` tells of it. The rest is as for
+    `record_created_trigger`.
+
+    Args:
+        model: A class that SQLAlchemy maps.
+
+    Raises:
+        DefinitionError: It is not a mapped class, or a column can't be written as JSON.
+    """
+    return _RecordDeletedTrigger(model, caller_source())
+
+
+def _mapper_of(model: Any, trigger: str, source: Source) -> Mapper[Any]:
+    try:
+        import gqlplugin.database  # noqa: F401, PLC0415 - says what is missing without SQLAlchemy
+    except ImportError as error:
+        raise DefinitionError(f"The {trigger} at {source} can't be made: {error}") from error
+    from sqlalchemy import inspect  # noqa: PLC0415 - as above
+    from sqlalchemy.orm import Mapper  # noqa: PLC0415
+
+    name = getattr(model, "__name__", repr(model))
+    mapper: object = inspect(model, raiseerr=False) if isinstance(model, type) else None
+    if not isinstance(mapper, Mapper):
+        raise DefinitionError(
+            f"The {trigger} at {source} takes a class that SQLAlchemy maps to a table with a primary key, such as one "
+            f"with __tablename__, and {name} is none{' (it is abstract)' if _is_base(model) else ''}."
+        )
+    return mapper
+
+
+def _is_base(model: object) -> bool:
+    return hasattr(model, "metadata") and not hasattr(model, "__table__")

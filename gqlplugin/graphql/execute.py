@@ -19,7 +19,7 @@ from gqlplugin.app import App
 from gqlplugin.authentication.machine_users import caller_of
 from gqlplugin.errors import FailedPreconditionError
 from gqlplugin.executor.definition import Executor
-from gqlplugin.executor.graphql import GraphQLOperation, json_variables, operation_node, root_fields
+from gqlplugin.executor.operation import GraphQLOperation, json_variables, operation_node, root_fields
 from gqlplugin.executor.trigger import ResolverExecutedTrigger
 from gqlplugin.graphql.extension import CONTEXT_KEY, limits_of
 from gqlplugin.graphql.limits import find_exceeded

@@ -15,7 +15,7 @@ from gqlplugin.app import App
 from gqlplugin.errors import ForbiddenError, NotFoundError, UnauthenticatedError
 from gqlplugin.execution import ExecutionFilter
 from gqlplugin.executor import definition
-from gqlplugin.executor.inspection import arguments_hash_of, attempts_of, next_time_of, outcome_of
+from gqlplugin.executor.definition import arguments_hash_of, attempts_of, next_time_of, outcome_of
 from gqlplugin.executor.operation import FiringOutcome
 from gqlplugin.graphql.budget import parse_for_answer, selected_values, value_of
 from gqlplugin.graphql.connections import IS_PAGE, After, First, check_first, page_info

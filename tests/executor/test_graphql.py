@@ -19,9 +19,8 @@ from gqlplugin.auth import define_auth
 from gqlplugin.errors import DefinitionError, ForbiddenError, NotFoundError, PlatformUnavailableError
 from gqlplugin.execution import ExecutionFilter, ExecutionStatus, RetryPolicy, WorkflowExecution
 from gqlplugin.executor import create_executor, graphql_operation, incoming_webhook_trigger, resolver_executed_trigger
-from gqlplugin.executor.arguments import IncomingWebhookArgs
-from gqlplugin.executor.operation import Operation
-from gqlplugin.executor.retrying import TEN_ATTEMPTS
+from gqlplugin.executor.operation import TEN_ATTEMPTS, Operation
+from gqlplugin.executor.trigger import IncomingWebhookArgs
 from gqlplugin.graphql.execute import bind_schema, machine_user, problems_with
 from gqlplugin.graphql.limits import Limits
 from gqlplugin.graphql.schema import create_schema

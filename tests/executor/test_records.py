@@ -29,7 +29,7 @@ from gqlplugin.executor import (
     function_operation,
     workflow_operation,
 )
-from gqlplugin.executor.records import (
+from gqlplugin.executor.trigger import (
     RecordTrigger,
     record_created_trigger,
     record_deleted_trigger,
@@ -294,7 +294,7 @@ import sys
 sys.modules["sqlalchemy"] = None
 import gqlplugin.app
 from gqlplugin.errors import DefinitionError
-from gqlplugin.executor.records import record_created_trigger
+from gqlplugin.executor.trigger import record_created_trigger
 try:
     record_created_trigger(int)
 except DefinitionError as error:

@@ -22,9 +22,8 @@ from gqlplugin.app import define_app
 from gqlplugin.errors import DefinitionError
 from gqlplugin.execution import ExecutionStatus, RetryPolicy, WorkflowExecution
 from gqlplugin.executor import create_executor, incoming_webhook_trigger, webhook_operation
-from gqlplugin.executor.arguments import IncomingWebhookArgs
-from gqlplugin.executor.operation import Operation
-from gqlplugin.executor.retrying import TEN_ATTEMPTS, backoff
+from gqlplugin.executor.operation import TEN_ATTEMPTS, Operation, backoff
+from gqlplugin.executor.trigger import IncomingWebhookArgs
 from gqlplugin.identity import executor_user
 from gqlplugin.platform.base import Platform
 from gqlplugin.platform.embedded import EmbeddedPlatform

@@ -30,7 +30,7 @@ from gqlplugin.app import App, define_app
 from gqlplugin.errors import DefinitionError, PlatformUnavailableError
 from gqlplugin.execution import ConcurrencyPolicy
 from gqlplugin.executor import ScheduleArgs, create_executor, function_operation, schedule_trigger
-from gqlplugin.executor.firing import Firing
+from gqlplugin.executor.definition import Firing
 from gqlplugin.identity import dump_user, executor_user
 from gqlplugin.platform.ids import is_uuid7
 from gqlplugin.platform.temporal.messages import FACTS, FIRE, Facts, Start
