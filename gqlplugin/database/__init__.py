@@ -7,9 +7,8 @@ try:
 except ImportError as error:
     raise missing_extra("A database", "sqlalchemy", error) from error
 
-from gqlplugin.database.body import get_db
-from gqlplugin.database.definition import Database, define_database
+from gqlplugin.database.definition import Database, define_database, get_db
 from gqlplugin.database.outbox import metadata
-from gqlplugin.database.publish import publish
+from gqlplugin.database.record_changes import publish
 
 __all__ = ["Database", "define_database", "get_db", "metadata", "publish"]

@@ -1,29 +1,155 @@
-"""Databases as users define them, and while they are open."""
+"""Databases of an app: their definition, their engines and sessions, and `get_db`."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from contextvars import Context
 from functools import partial
-from typing import Any
+from typing import Any, Final, TypeVar
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import URL, Engine, make_url
-from sqlalchemy.exc import ArgumentError, InvalidRequestError, NoSuchModuleError, SQLAlchemyError, UnboundExecutionError
+from sqlalchemy import URL, Connection, Engine, event, make_url
+from sqlalchemy.engine.interfaces import DBAPICursor, ExecutionContext
+from sqlalchemy.exc import (
+    ArgumentError,
+    InvalidRequestError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+    UnboundExecutionError,
+)
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
 from gqlplugin.checks import check_type
-from gqlplugin.database import outbox, sqlite
-from gqlplugin.database.events import Subscription, listening
-from gqlplugin.database.location import Location, location_of_engine, location_of_url
+from gqlplugin.database import outbox
+from gqlplugin.database.record_changes import Location, Subscription, listening, location_of_engine, location_of_url
 from gqlplugin.database.relay import Relay
-from gqlplugin.database.sharing import Shared
 from gqlplugin.errors import HOW_TO_RUN, DefinitionError, FailedPreconditionError, SetupError
-from gqlplugin.platform.base import Definitions, Platform
+from gqlplugin.platform.base import Definitions, Platform, current_job, find_binding
+from gqlplugin.scope import current_scope
 from gqlplugin.source import Source, caller_source
+from gqlplugin.tasks import begin, result_of
+
+R = TypeVar("R")
+
+
+class Shared:
+    """Holds what several entries share, in one event loop. They may be left in another order than they were entered."""
+
+    def __init__(self) -> None:
+        self._changing = asyncio.Lock()
+        self._open: dict[Hashable, tuple[AsyncExitStack, object]] = {}
+        self._holders: dict[Hashable, int] = {}
+
+    def find(self, key: Hashable) -> object | None:
+        """What is open under a key."""
+        found = self._open.get(key)
+        return None if found is None else found[1]
+
+    @asynccontextmanager
+    async def hold(self, key: Hashable, open_: Callable[[], AbstractAsyncContextManager[R]]) -> AsyncIterator[R]:
+        """What is open under a key, of one type for each; it stays so until the last of those who hold it leaves."""
+        async with self._changing:
+            if key not in self._open:
+                async with AsyncExitStack() as stack:
+                    resource = await stack.enter_async_context(open_())
+                    self._open[key] = stack.pop_all(), resource
+            self._holders[key] = self._holders.get(key, 0) + 1
+        try:
+            yield self._open[key][1]  # type: ignore[misc]  # a key stands for one type
+        finally:
+            await self._let_go(key)
+
+    async def _let_go(self, key: Hashable) -> None:
+        async with self._changing:
+            self._holders[key] -= 1
+            if self._holders[key] == 0:
+                del self._holders[key]
+                stack, _ = self._open.pop(key)
+                await stack.aclose()
+
+
+BUSY_TIMEOUT_SECONDS: Final = 10.0
+_RETRY_SECONDS = 0.01
+
+_READS = ("SELECT", "VALUES", "PRAGMA", "EXPLAIN", "VACUUM", "ATTACH", "DETACH", "ANALYZE")
+
+
+def prepare(engine: AsyncEngine) -> None:
+    """Set up every connection that an engine makes.
+
+    Foreign keys are enforced, and who waits for another's write lock does so for ten seconds. A transaction begins with
+    its first write, and is then the only one that writes: what it read before may have changed since, as on PostgreSQL
+    under READ COMMITTED. To begin with the first read would be to fail when another has written in between.
+    """
+    event.listen(engine.sync_engine, "connect", _connected)
+    event.listen(engine.sync_engine, "before_cursor_execute", _begin)
+
+
+def _connected(connection: Any, record: object) -> None:
+    del record
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_SECONDS * 1000)}")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _begin(  # noqa: PLR0917 - as SQLAlchemy calls it
+    connection: Connection,
+    cursor: DBAPICursor,
+    statement: str,
+    parameters: object,
+    context: ExecutionContext | None,
+    executemany: bool,
+) -> None:
+    del parameters, executemany
+    if connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]  # of sqlite3, through aiosqlite
+        return
+    # the driver itself begins before some statements only, and not before SAVEPOINT, whose release then commits
+    if not _only_reads(statement, context) and not _is_autocommit(connection):
+        cursor.execute("BEGIN IMMEDIATE")
+
+
+def _only_reads(statement: str, context: ExecutionContext | None) -> bool:
+    start = statement.lstrip()[:8].upper()
+    if start.startswith("WITH"):
+        invoked = None if context is None else context.invoked_statement
+        return invoked is not None and invoked.is_select
+    return start.startswith(_READS)
+
+
+def _is_autocommit(connection: Connection) -> bool:
+    return connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
+
+
+async def enter_wal(engine: AsyncEngine) -> None:
+    """Switch the file to WAL mode, in which readers and a writer don't wait for each other; the file stays so."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            async with engine.connect() as connection:
+                await connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+        except OperationalError as error:
+            # SQLite does not wait by itself for another process that is opening the file
+            if not _is_busy(error.orig) or time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(_RETRY_SECONDS)
+        else:
+            return
+
+
+def _is_busy(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, sqlite3.OperationalError):
+            return error.sqlite_errorcode == sqlite3.SQLITE_BUSY
+        error = error.__cause__
+    return False
+
 
 _DRIVERS = {"sqlite": "aiosqlite", "postgresql": "asyncpg"}
 _ENGINE = "engine"
@@ -110,7 +236,7 @@ class Database:
     async def _connecting(self, options: Mapping[str, Any]) -> AsyncIterator[AsyncEngine]:
         engine = create_async_engine(self._url, **options)
         if engine.dialect.name == "sqlite":
-            sqlite.prepare(engine)
+            prepare(engine)
         try:
             yield engine
         finally:
@@ -119,7 +245,7 @@ class Database:
     async def _prepare(self, engine: AsyncEngine) -> None:
         try:
             if engine.dialect.name == "sqlite":
-                await sqlite.enter_wal(engine)
+                await enter_wal(engine)
             if self._create_outbox:
                 await outbox.create_table(engine)
             else:
@@ -242,3 +368,85 @@ def _reason(error: Exception) -> str:
     # not of an SQLAlchemyError itself, which shows statements
     text = str(getattr(error, "orig", None) or "") if isinstance(error, SQLAlchemyError) else str(error)
     return (text or type(error).__name__).partition("\n")[0].rstrip(".")
+
+
+class _BodySession:
+    """A session that ends with its body."""
+
+    def __init__(self, database: Database) -> None:
+        self.session = database.session()
+
+    @property
+    def is_open(self) -> bool:
+        return self.session.in_transaction()
+
+    async def commit(self) -> None:
+        await self.session.commit()
+
+    async def close(self) -> None:
+        # a body that is cancelled once more must not keep its connection
+        await result_of(begin(self.session.close()))
+
+
+def get_db(name: str) -> AsyncSession:
+    """The session of the resolver or job that is running: the same at every call, made by the first.
+
+    ```python
+    order = await get_db("main").get(Order, order_id)
+    order.status = "paid"
+    await notify.trigger(order_id)  # the status is committed before the job starts
+    ```
+
+    In a job, what the body did is committed when it triggers something durable (a job or a workflow), and when it
+    succeeds; it is rolled back when it fails. So a job whose body runs again after a crash finds what it had committed
+    up to its last trigger.
+
+    In a resolver, what the body did is committed when it succeeds, and rolled back when it fails. A workflow that it
+    triggers meanwhile starts after the commit, and not at all after a rollback; see `Workflow.trigger`.
+
+    Nothing needs to be committed by hand; `begin()` around a trigger in a job does not work. Objects stay readable
+    after a commit (`expire_on_commit=False`).
+
+    A session serves one task at a time: under `asyncio.gather`, give each its own, by `async with database.session()`.
+
+    Args:
+        name: As in `define_database`.
+
+    Raises:
+        SetupError: No resolver or job is running here, it is a plain function, or the app has no such
+            database or is not running.
+    """
+    scope = current_scope()
+    if scope is None:
+        raise SetupError(
+            f"get_db({name!r}) works in resolvers and jobs; elsewhere use `async with database.session() as session:`."
+        )
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise SetupError(
+            f"get_db({name!r}) is called by a plain function, which can't await queries: write it as `async def`."
+        ) from None
+    database = _find(name)
+    return scope.hold((_BodySession, database), lambda: _BodySession(database)).session
+
+
+def _find(name: str) -> Database:
+    definitions = _definitions()
+    database = definitions.databases.get(name)
+    if not isinstance(database, Database):
+        known = ", ".join(map(repr, definitions.databases)) or "none"
+        raise SetupError(
+            f"App {definitions.name!r} has no database {name!r}, its databases are: {known}. "
+            "Add it to define_app(databases=[...])."
+        )
+    return database
+
+
+def _definitions() -> Definitions:
+    if (job := current_job.get()) is not None:
+        return job.definitions
+    binding = find_binding()
+    if binding is None or binding.definitions is None:
+        raise SetupError("get_db finds no app: mount the resolvers with create_asgi(app, platform).")
+    return binding.definitions

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from sqlalchemy.orm import Mapper
 
-    from gqlplugin.database.events import Subscription
+    from gqlplugin.database.record_changes import Subscription
 
 
 class Registry(Protocol):
@@ -443,7 +443,7 @@ class RecordTrigger(Trigger[A]):
 
     def subscription(self, executor_name: str) -> Subscription:
         """What a database is to listen for."""
-        from gqlplugin.database.events import Subscription  # noqa: PLC0415 - only where there is SQLAlchemy
+        from gqlplugin.database.record_changes import Subscription  # noqa: PLC0415 - only where there is SQLAlchemy
 
         return Subscription(self.model, self.event, executor_name)
 
@@ -454,13 +454,13 @@ class RecordTrigger(Trigger[A]):
         return [f"waits for changes of a record that can't be told of: {one}" for one in self._column_problems()]
 
     def _column_problems(self) -> list[str]:
-        from gqlplugin.database.values import column_problems  # noqa: PLC0415 - only where there is SQLAlchemy
+        from gqlplugin.database.record_changes import column_problems  # noqa: PLC0415 - only where there is SQLAlchemy
 
         return [problem for mapper in self._mapper.self_and_descendants for problem in column_problems(mapper)]
 
     def _records(self, change: _Change) -> dict[str, Any]:
         """Instances of the class that the change names, and what else it says."""
-        from gqlplugin.database.values import codec_of  # noqa: PLC0415 - only where there is SQLAlchemy
+        from gqlplugin.database.record_changes import codec_of  # noqa: PLC0415 - only where there is SQLAlchemy
 
         codec = codec_of(self._mapper_named(change.type_name))
         records = {name: codec.load(json.dumps(values)) for name, values in change.records().items()}

@@ -14,7 +14,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from gqlplugin.app import define_app
 from gqlplugin.database import relay as relay_module
-from gqlplugin.database import sqlite
+from gqlplugin.database.definition import enter_wal, prepare
 from gqlplugin.database.outbox import Start, add_start
 from gqlplugin.database.relay import Relay
 from gqlplugin.identity import executor_user
@@ -83,8 +83,8 @@ async def open_engine(url: str) -> AsyncEngine:
     """Connect as `define_database` does."""
     engine = create_async_engine(url)
     if engine.dialect.name == "sqlite":
-        sqlite.prepare(engine)
-        await sqlite.enter_wal(engine)
+        prepare(engine)
+        await enter_wal(engine)
     return engine
 
 

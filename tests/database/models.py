@@ -14,10 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.ext.mutable import MutableDict
 from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_column, relationship
 
-from gqlplugin.database import outbox, sqlite
-from gqlplugin.database.events import Subscription, listening
-from gqlplugin.database.location import location_of_url
+from gqlplugin.database import outbox
+from gqlplugin.database.definition import prepare
 from gqlplugin.database.outbox import OutboxRow
+from gqlplugin.database.record_changes import Subscription, listening, location_of_url
 from tests.postgres import DATABASES, NewDatabase
 
 
@@ -127,7 +127,7 @@ async def opened(url: str) -> AsyncIterator[AsyncEngine]:
     """An engine on a database with the tables here and the outbox, as a user's own would be."""
     engine = create_async_engine(url)
     if engine.dialect.name == "sqlite":
-        sqlite.prepare(engine)
+        prepare(engine)
     try:
         async with engine.begin() as connection:
             await connection.run_sync(Base.metadata.create_all)

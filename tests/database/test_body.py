@@ -25,7 +25,7 @@ from gqlplugin import (
     trigger_workflow,
 )
 from gqlplugin.database import Database, define_database, get_db
-from gqlplugin.database.body import _BodySession
+from gqlplugin.database.definition import _BodySession
 from gqlplugin.errors import FailedPreconditionError, JobFailedError, NotFoundError
 from gqlplugin.execution import ExecutionFilter
 from gqlplugin.identity import User

@@ -16,9 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from gqlplugin.app import define_app
 from gqlplugin.database import relay as relay_module
-from gqlplugin.database.lanes import MAX_HELD
 from gqlplugin.database.outbox import create_table, insert_starts
-from gqlplugin.database.relay import Relay
+from gqlplugin.database.relay import MAX_HELD, Relay
 from gqlplugin.errors import (
     JobFailedError,
     UnsupportedError,

@@ -9,7 +9,7 @@ import sys
 import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from gqlplugin.database.role import relaying
+from gqlplugin.database.relay import relaying
 from tests.platform.embedded.support import ROOT
 
 pytestmark = pytest.mark.anyio
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 _RELAY_AND_FORK = """
 import asyncio, os, sys, time
 from sqlalchemy.ext.asyncio import create_async_engine
-from gqlplugin.database.role import relaying
+from gqlplugin.database.relay import relaying
 
 async def main():
     async with create_async_engine(sys.argv[1]).connect() as connection:

@@ -42,7 +42,7 @@ from sqlalchemy.dialects.postgresql import INET, JSONB
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, registry, relationship
 
-from gqlplugin.database.values import RecordCodec, codec_of, column_problems
+from gqlplugin.database.record_changes import RecordCodec, codec_of, column_problems
 from gqlplugin.errors import InvalidInputError
 
 pytestmark = pytest.mark.anyio
