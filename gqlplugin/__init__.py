@@ -55,7 +55,7 @@ from gqlplugin.executor import (
     workflow_operation,
 )
 from gqlplugin.job import JobContext, WorkflowJob, create_workflow_job
-from gqlplugin.models.shapes import BigInt
+from gqlplugin.models.annotations import BigInt
 from gqlplugin.platform.base import Platform
 from gqlplugin.resolver import Resolver, ResolverContext, create_resolver
 from gqlplugin.secret import Secret, SecretRef, secret

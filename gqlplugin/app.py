@@ -20,7 +20,7 @@ from gqlplugin.executor.definition import Executor, Firing
 from gqlplugin.executor.trigger import RecordTrigger, ResolverExecutedTrigger, ScheduleTrigger
 from gqlplugin.identity import AnyInvoker, AuthInvoker
 from gqlplugin.job import WorkflowJob
-from gqlplugin.models.names import type_problems
+from gqlplugin.models.fields import type_problems
 from gqlplugin.names import firing_name, is_graphql_name, is_name, name_problem, pascal_case
 from gqlplugin.platform.base import EnvValue, Platform
 from gqlplugin.resolver import Resolver, ResolverContext

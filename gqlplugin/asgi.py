@@ -17,13 +17,12 @@ from gqlplugin.authentication.callers import Verifier
 from gqlplugin.authentication.request import Authenticate
 from gqlplugin.errors import DefinitionError, SetupError
 from gqlplugin.executor.trigger import IncomingWebhookTrigger
-from gqlplugin.graphql.execute import bind_schema
+from gqlplugin.graphql.endpoint import GraphQLApp, cors, warn_of_anonymous
 from gqlplugin.graphql.extension import WorkflowExtension
 from gqlplugin.graphql.limits import Limits
-from gqlplugin.graphql.origins import cors
 from gqlplugin.graphql.policy import RunPolicy
 from gqlplugin.graphql.schema import check_operations, create_schema
-from gqlplugin.graphql.view import GraphQLApp, warn_of_anonymous
+from gqlplugin.graphql.schema_operations import bind_schema
 from gqlplugin.oauth.secrets import secret_bytes
 from gqlplugin.oauth.token_endpoint import TokenEndpoint
 from gqlplugin.platform.base import Platform

@@ -123,7 +123,7 @@ class Resolver(Generic[I, O]):
 
     def field(self) -> StrawberryField:
         """This resolver as a field of your own `@strawberry.type`: `trigger = trigger_order_processing.field()`."""
-        from gqlplugin.graphql.fields import resolver_field  # noqa: PLC0415 - the one upward import, at call time
+        from gqlplugin.graphql.resolver_field import resolver_field  # noqa: PLC0415 - the one upward import, at call time
 
         return resolver_field(self)
 

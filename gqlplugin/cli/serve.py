@@ -31,7 +31,7 @@ from gqlplugin.platform.embedded import EmbeddedPlatform
 if TYPE_CHECKING:
     import strawberry
 
-    from gqlplugin.graphql.view import GraphQLApp
+    from gqlplugin.graphql.endpoint import GraphQLApp
 
 TOKEN = "TAILOR_PLATFORM_TOKEN"  # noqa: S105 - the name of a variable
 
@@ -359,7 +359,7 @@ def find_endpoint(spec: str) -> GraphQLApp | None:
 
 def _endpoints(served: object, depth: int = 0) -> Iterator[GraphQLApp]:
     """The endpoints of an ASGI app, behind middleware and in what it mounts."""
-    from gqlplugin.graphql.view import GraphQLApp  # noqa: PLC0415 - quick to start without
+    from gqlplugin.graphql.endpoint import GraphQLApp  # noqa: PLC0415 - quick to start without
 
     if isinstance(served, GraphQLApp):
         yield served

@@ -52,7 +52,7 @@ from gqlplugin.source import caller_source
 from gqlplugin.workflow import Workflow, trigger_workflow
 
 if TYPE_CHECKING:
-    from gqlplugin.graphql.execute import InProcess
+    from gqlplugin.graphql.schema_operations import InProcess
 
 A = TypeVar("A")
 C_contra = TypeVar("C_contra", contravariant=True)
@@ -427,7 +427,7 @@ class GraphQLOperation(Operation[C_contra]):
         return variables
 
     def _api_of(self, definitions: Definitions) -> InProcess:
-        from gqlplugin.graphql.execute import InProcess  # noqa: PLC0415 - an upward import, at call time
+        from gqlplugin.graphql.schema_operations import InProcess  # noqa: PLC0415 - an upward import, at call time
 
         if self._api is None or self._api.definitions is not definitions:
             self._api = InProcess(definitions)

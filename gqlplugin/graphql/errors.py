@@ -27,7 +27,7 @@ from gqlplugin.errors import (
     log_internal_error,
     plain_text,
 )
-from gqlplugin.graphql.disclosure import VALIDATION_FAILED, without_schema, without_types
+from gqlplugin.graphql.introspection import VALIDATION_FAILED, without_schema, without_types
 from gqlplugin.graphql.limits import BAD_USER_INPUT
 
 PARSE_FAILED = "GRAPHQL_PARSE_FAILED"

@@ -17,10 +17,10 @@ from gqlplugin.execution import ExecutionFilter
 from gqlplugin.executor import definition
 from gqlplugin.executor.definition import arguments_hash_of, attempts_of, next_time_of, outcome_of
 from gqlplugin.executor.operation import FiringOutcome
-from gqlplugin.graphql.budget import parse_for_answer, selected_values, value_of
-from gqlplugin.graphql.connections import IS_PAGE, After, First, check_first, page_info
+from gqlplugin.graphql.pages import IS_PAGE, After, First, check_first, page_info
 from gqlplugin.graphql.policy import RunPolicy, decided
-from gqlplugin.graphql.workflow_run import WorkflowRun, shown
+from gqlplugin.graphql.response_limits import parse_for_answer, selected_values, value_of
+from gqlplugin.graphql.run_types import WorkflowRun, shown
 from gqlplugin.names import executor_of, firing_name
 from gqlplugin.platform.base import Binding, current_binding
 

@@ -1,35 +1,74 @@
-"""The Strawberry extension: which platform, app and caller an operation has, and what its client sees of errors."""
+"""The Strawberry extension: binds platform, app and caller, checks limits, and hides internal errors."""
 
 from __future__ import annotations
 
 import logging
+import re
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 from weakref import WeakSet
 
 from graphql import DocumentNode, GraphQLError, GraphQLSchema, OperationDefinitionNode, OperationType, parse
+from graphql.utilities import get_operation_ast
 from strawberry import UNSET, Schema
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.base import BaseSchema
-from strawberry.types import ExecutionResult, StreamExecutionResult
+from strawberry.types import ExecutionContext, ExecutionResult, StreamExecutionResult
 
 from gqlplugin.errors import InvalidInputError, contained
-from gqlplugin.graphql.arguments import reading
-from gqlplugin.graphql.budget import Budget, count_values, current_budget, few_of, find_budget
-from gqlplugin.graphql.connections import MAX_PAGE
-from gqlplugin.graphql.disclosure import NoIntrospection, find_introspection, hides_schema, show_defaults
-from gqlplugin.graphql.errors import REFUSED_REQUESTS, as_graphql_error, contain_resolvers, public_errors
-from gqlplugin.graphql.grants import find_refused, grant_rule
-from gqlplugin.graphql.idempotent import DIRECTIVE, OperationKeys, find_keys, find_misplaced, has_header
+from gqlplugin.graphql.errors import INTERNAL, REFUSED_REQUESTS, as_graphql_error, contain_resolvers, public_errors
+from gqlplugin.graphql.idempotency_keys import DIRECTIVE, OperationKeys, find_keys, find_misplaced, has_header
+from gqlplugin.graphql.introspection import NoIntrospection, find_introspection, hides_schema, show_defaults
 from gqlplugin.graphql.limits import Limits, Measured, check_query_length, check_variables, limit_rule
-from gqlplugin.graphql.tracing import begin_operation, describe_operation, fail_operation
+from gqlplugin.graphql.pages import MAX_PAGE
+from gqlplugin.graphql.policy import find_refused, grant_rule
+from gqlplugin.graphql.resolver_field import reading
+from gqlplugin.graphql.response_limits import Budget, count_values, current_budget, few_of, find_budget
 from gqlplugin.graphql.validation import Rules, bound_suggestions, find_invalid
 from gqlplugin.identity import RunGrant, User
 from gqlplugin.platform.base import Binding, Definitions, Platform, bind, find_binding
-from gqlplugin.telemetry import NO_SPAN
+from gqlplugin.telemetry import NO_SPAN, Span, operation_span
+
+_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+def begin_operation(context: ExecutionContext) -> Span:
+    """The span of an operation that begins; its document may not have been read yet."""
+    return operation_span(_headers_of(context.context))
+
+
+def describe_operation(span: Span, context: ExecutionContext) -> None:
+    """Say which operation it is, as OpenTelemetry's conventions for GraphQL have it.
+
+    The name is no part of the span's name: a client may choose another one every time.
+    """
+    document = context.graphql_document
+    node = document and get_operation_ast(document, context._provided_operation_name)  # noqa: SLF001 - not public
+    if not node:
+        return
+    span.rename(node.operation.value)
+    span.note("graphql.operation.type", node.operation.value)
+    if node.name is not None:
+        span.note("graphql.operation.name", node.name.value)
+
+
+def fail_operation(span: Span, errors: Collection[GraphQLError]) -> None:
+    """Mark the span as failed by the first error that the client sees, of which only the code is told."""
+    for error in errors:
+        code = (error.extensions or {}).get("code")
+        span.fail(code if isinstance(code, str) and _CODE.fullmatch(code) else INTERNAL)
+        return
+
+
+def _headers_of(context: Any) -> Iterable[tuple[bytes, bytes]]:
+    """The headers of an operation's request, where it came by ASGI."""
+    request = context.get("request") if isinstance(context, dict) else getattr(context, "request", None)
+    scope = getattr(request, "scope", None)
+    return scope["headers"] if isinstance(scope, dict) and "headers" in scope else ()
+
 
 CONTEXT_KEY = "gqlplugin"
 """Where our ASGI view puts the `Binding` of a request into Strawberry's context."""

@@ -34,7 +34,7 @@ from graphql.validation import ASTValidationRule
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 
 from gqlplugin.checks import check_type
-from gqlplugin.graphql.connections import IS_PAGE, MAX_PAGE
+from gqlplugin.graphql.pages import IS_PAGE, MAX_PAGE
 from gqlplugin.source import caller_source
 
 LIMIT_EXCEEDED = "LIMIT_EXCEEDED"

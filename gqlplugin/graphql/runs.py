@@ -16,14 +16,13 @@ from gqlplugin.app import App
 from gqlplugin.codec import JsonCodec
 from gqlplugin.errors import DefinitionError, ForbiddenError, NotFoundError
 from gqlplugin.execution import ExecutionFilter, ExecutionStatus, WorkflowExecution
-from gqlplugin.graphql.budget import selected_values, value_of
-from gqlplugin.graphql.connections import IS_PAGE, After, First, check_first, page_info
 from gqlplugin.graphql.executors import ExecutorJob
-from gqlplugin.graphql.grants import FOR_CANCELING, FOR_READING
-from gqlplugin.graphql.policy import RunPolicy, decided, may_cancel, may_see
-from gqlplugin.graphql.stored import stored_field
+from gqlplugin.graphql.pages import IS_PAGE, After, First, check_first, page_info
+from gqlplugin.graphql.policy import FOR_CANCELING, FOR_READING, RunPolicy, decided, may_cancel, may_see
+from gqlplugin.graphql.response_limits import selected_values, value_of
+from gqlplugin.graphql.run_types import WorkflowJobRun, WorkflowRun, shown
+from gqlplugin.graphql.types import stored_field
 from gqlplugin.graphql.updates import UPDATE_NAMES, updates_field
-from gqlplugin.graphql.workflow_run import WorkflowJobRun, WorkflowRun, shown
 from gqlplugin.names import executor_of, pascal_case
 from gqlplugin.platform.base import current_binding
 from gqlplugin.workflow import Workflow

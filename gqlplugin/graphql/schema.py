@@ -21,18 +21,17 @@ from strawberry.types.graphql import OperationType
 from gqlplugin.app import App
 from gqlplugin.checks import check_type
 from gqlplugin.errors import DefinitionError
-from gqlplugin.graphql.budget import CountingExecutor
-from gqlplugin.graphql.disclosure import show_defaults
-from gqlplugin.graphql.execute import problems_with
 from gqlplugin.graphql.executors import Executors
 from gqlplugin.graphql.extension import WorkflowExtension
-from gqlplugin.graphql.idempotent import idempotent
+from gqlplugin.graphql.idempotency_keys import idempotent
+from gqlplugin.graphql.introspection import show_defaults
 from gqlplugin.graphql.limits import Limits
 from gqlplugin.graphql.policy import CallerPolicy, RunPolicy, check_policy
+from gqlplugin.graphql.response_limits import CountingExecutor
 from gqlplugin.graphql.runs import Runs, stored_codecs
-from gqlplugin.graphql.stored import typed
-from gqlplugin.graphql.types import SCALAR_MAP, check_type_names
-from gqlplugin.graphql.waits import Waits, mutation_name
+from gqlplugin.graphql.schema_operations import problems_with
+from gqlplugin.graphql.types import SCALAR_MAP, check_type_names, typed
+from gqlplugin.graphql.wait_points import Waits, mutation_name
 from gqlplugin.platform.base import Platform
 from gqlplugin.resolver import Operation
 

@@ -1,36 +1,34 @@
-"""Pydantic models as GraphQL types.
-
-`strawberry.pydantic` makes types of models that it may mark, each as an input or as a type. Ours stay as they are and
-may be both, so the types are made beside them: one Strawberry definition per model and position, on a small class of
-its own. A model the user has decorated with `strawberry.pydantic` keeps that type.
-"""
+"""Pydantic models as GraphQL types, with the scalars that Strawberry lacks."""
 
 from __future__ import annotations
 
 import inspect
 import itertools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, Optional, Union
+from typing import Annotated, Any, ClassVar, Optional, Union
 from weakref import WeakKeyDictionary, ref
 
 import strawberry
-from pydantic import BaseModel
+from graphql import GraphQLError, GraphQLInt, GraphQLNamedType, GraphQLScalarType
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import from_json
 from strawberry.annotation import StrawberryAnnotation
 from strawberry.scalars import ID, JSON
 from strawberry.types.arguments import InputContext
 from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.enum import EnumValue, StrawberryEnumDefinition
 from strawberry.types.field import StrawberryField
+from strawberry.types.scalar import ScalarDefinition
 
-from gqlplugin.graphql.scalars import SCALAR_MAP, BigIntScalar, DurationScalar, widened
-from gqlplugin.models.annotations import shape_of
-from gqlplugin.models.fields import ModelField, as_json, model_name, nested_fields_of
-from gqlplugin.models.names import check_type_names
-from gqlplugin.models.shapes import (
+from gqlplugin.codec import JsonCodec, describe
+from gqlplugin.errors import DefinitionError, FailedPreconditionError
+from gqlplugin.graphql.response_limits import parse_for_answer
+from gqlplugin.models.annotations import (
+    BigInt,
     EnumOf,
     Foreign,
     ListOf,
@@ -43,10 +41,132 @@ from gqlplugin.models.shapes import (
     Scalar,
     Shape,
     UnionOf,
+    shape_of,
     show,
 )
+from gqlplugin.models.fields import ModelField, as_json, check_type_names, model_name, nested_fields_of
 
-__all__ = ["SCALAR_MAP", "check_type_names", "input_annotation", "output_annotation", "output_converter"]
+__all__ = [
+    "SCALAR_MAP",
+    "BigInt",
+    "BigIntScalar",
+    "DurationScalar",
+    "check_type_names",
+    "input_annotation",
+    "output_annotation",
+    "output_converter",
+]
+
+_DURATIONS = TypeAdapter(timedelta)
+
+
+def _serialize_duration(value: object) -> str:
+    return str(_DURATIONS.dump_python(_DURATIONS.validate_python(value), mode="json"))
+
+
+def _parse_duration(value: object) -> object:
+    # the text goes to the model as it is: pydantic parses it, and reports it with the other fields
+    if not isinstance(value, str):
+        raise GraphQLError('Duration must be a string such as "PT1H30M".')
+    return value
+
+
+def _parse_big_int(value: object) -> int:
+    if type(value) is int and value.bit_length() <= _MAX_BITS:
+        return value
+    if isinstance(value, str) and len(value) <= _MAX_DIGITS and value.removeprefix("-").isdecimal() and value.isascii():
+        return int(value)
+    raise GraphQLError("BigInt must be an integer, or a string of decimal digits.")
+
+
+_MAX_DIGITS = 4300  # where Python itself stops, as reading and writing take quadratic time
+_MAX_BITS = 14_284  # as many
+
+
+class WideInt(int):
+    """An `int` beyond 32 bits that is part of an answer.
+
+    GraphQL's `Int` has 32 bits, and a server should raise an error for more (GraphQL specification, section 3.5.1). As
+    most fields can't be null, that error would take the whole object or list with it: one field, and nothing of what a
+    run recorded could be read. JSON has such numbers, and clients read them as far as JavaScript does. An `int` that is
+    a whole result is refused as the specification says, which costs nothing but itself.
+    """
+
+
+def widened(value: object) -> object:
+    """A value of an `Int` field as the part of an answer."""
+    return WideInt(value) if type(value) is int and value.bit_length() > _INT_BITS else value
+
+
+def _serialize_int(value: object) -> object:
+    if not isinstance(value, WideInt):
+        return GraphQLInt.coerce_output_value(value)
+    if value.bit_length() > _EXACT_BITS:
+        raise GraphQLError("Int has no more than 53 bits: annotate the field as gqlplugin.BigInt.")
+    return int(value)
+
+
+_INT_BITS = 31  # and one for the sign
+_EXACT_BITS = 53  # beyond which JavaScript loses digits without a word
+
+
+class _Int(GraphQLScalarType):
+    reserved_types: Mapping[str, GraphQLNamedType] = {}  # graphql-core keeps the name for its own
+
+
+_INT = _Int(
+    "Int",
+    description=GraphQLInt.description,
+    coerce_output_value=_serialize_int,
+    coerce_input_value=GraphQLInt.coerce_input_value,
+    coerce_input_literal=GraphQLInt.coerce_input_literal,
+    value_to_literal=GraphQLInt.value_to_literal,
+)
+
+
+class DurationScalar:
+    """Strawberry's key for the scalar `Duration`."""
+
+    _scalar_definition: ClassVar[ScalarDefinition] = strawberry.scalar(
+        name="Duration",
+        description='A length of time in the format of ISO 8601, such as "PT1H30M".',
+        specified_by_url="https://www.iso.org/iso-8601-date-and-time-format.html",
+        serialize=_serialize_duration,
+        parse_value=_parse_duration,
+    )
+
+
+class BigIntScalar:
+    """Strawberry's key for the scalar `BigInt`."""
+
+    _scalar_definition: ClassVar[ScalarDefinition] = strawberry.scalar(
+        name="BigInt",
+        description=(
+            "An integer of any size. It is a string in responses, as JavaScript loses digits beyond 2^53; "
+            "arguments take strings and integers."
+        ),
+        serialize=str,
+        parse_value=_parse_big_int,
+    )
+
+
+SCALAR_MAP: dict[object, ScalarDefinition] = {
+    scalar: scalar._scalar_definition  # noqa: SLF001 - where Strawberry looks when a schema was made without this map
+    for scalar in (DurationScalar, BigIntScalar)
+} | {
+    int: ScalarDefinition(
+        name=_INT.name,
+        description=_INT.description,
+        specified_by_url=None,
+        serialize=_INT.serialize,
+        parse_value=_INT.parse_value,
+        parse_literal=_INT.parse_literal,
+        implementation=_INT,
+        origin=_INT,
+    )
+}
+"""For `StrawberryConfig(scalar_map=...)`."""
+
 
 Converter = Callable[[Any], Any]
 
@@ -312,3 +432,44 @@ def _literal_type(name: str, values: tuple[tuple[str, str], ...]) -> type:
         description=None,
     )
     return type(name, (), {"__strawberry_definition__": definition})
+
+
+def stored_field(
+    codec: JsonCodec[Any], text_of: Callable[[Any], str | None], *, misfit: str, description: str
+) -> StrawberryField | None:
+    """A nullable field for a kept value, or None when there is nothing in it but null.
+
+    Args:
+        codec: Reads the value.
+        text_of: Tells the text from the object that has the field.
+        misfit: What to tell the client when the value can't be read, as after a change of its type.
+        description: Of the field.
+    """
+    if codec.type in (None, type(None)):
+        return None
+    annotation, convert = _as_graphql(codec)
+
+    def value(self: Any) -> Any:
+        text = text_of(self)
+        try:
+            return None if text is None else convert(parse_for_answer(text))
+        except ValidationError as error:
+            raise FailedPreconditionError(f"{misfit}: {describe(error)}.") from None
+
+    return strawberry.field(value, graphql_type=Optional[annotation], description=description)  # noqa: UP045 - no `|`
+
+
+def typed(codecs: Iterable[JsonCodec[Any]]) -> list[Any]:
+    """The annotations of kept values that have a GraphQL type, for `check_type_names`."""
+    return [one.type for one in codecs if one.type not in (None, type(None)) and _as_graphql(one)[0] is not JSON]
+
+
+def _as_graphql(codec: JsonCodec[Any]) -> tuple[Any, Callable[[str], Any]]:
+    """The GraphQL type of kept values, and how they are read; what GraphQL has no type for is shown as JSON."""
+    try:
+        annotation = output_annotation(codec.type)
+        convert = output_converter(codec.type)
+    except DefinitionError:
+        return JSON, from_json
+    read = codec.load_accepted
+    return annotation, read if convert is None else lambda text: convert(read(text))

@@ -44,7 +44,7 @@ from strawberry.schema.base import BaseSchema
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
-from gqlplugin.graphql.disclosure import VALIDATION_FAILED, hides_schema, without_schema
+from gqlplugin.graphql.introspection import VALIDATION_FAILED, hides_schema, without_schema
 from gqlplugin.graphql.limits import Limits, find_comparisons, took_too_long
 
 Rules = tuple[type[ASTValidationRule], ...]

@@ -18,7 +18,7 @@ from gqlplugin.auth import define_auth
 from gqlplugin.authentication.jwt_authenticator import JWTAuthenticator
 from gqlplugin.authentication.machine_user_tokens import MachineUserTokens
 from gqlplugin.errors import DefinitionError, UnauthenticatedError
-from gqlplugin.graphql.execute import machine_user
+from gqlplugin.graphql.schema_operations import machine_user
 from gqlplugin.identity import User
 from gqlplugin.resolver import ResolverContext, create_resolver
 from gqlplugin.secret import secret

@@ -21,9 +21,9 @@ from gqlplugin.execution import ExecutionFilter, ExecutionStatus, RetryPolicy, W
 from gqlplugin.executor import create_executor, graphql_operation, incoming_webhook_trigger, resolver_executed_trigger
 from gqlplugin.executor.operation import TEN_ATTEMPTS, Operation
 from gqlplugin.executor.trigger import IncomingWebhookArgs
-from gqlplugin.graphql.execute import bind_schema, machine_user, problems_with
 from gqlplugin.graphql.limits import Limits
 from gqlplugin.graphql.schema import create_schema
+from gqlplugin.graphql.schema_operations import bind_schema, machine_user, problems_with
 from gqlplugin.identity import AuthInvoker, User, executor_user
 from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.base import Platform, current_binding, current_job

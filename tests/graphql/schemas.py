@@ -7,7 +7,7 @@ import strawberry
 from pydantic import BaseModel, create_model
 from strawberry.tools import create_type
 
-from gqlplugin.models.names import check_type_names
+from gqlplugin.models.fields import check_type_names
 from gqlplugin.resolver import Resolver, ResolverContext, create_resolver
 
 

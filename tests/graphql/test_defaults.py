@@ -22,8 +22,8 @@ from typing_extensions import TypeAliasType
 
 from gqlplugin.app import define_app
 from gqlplugin.graphql.extension import WorkflowExtension
-from gqlplugin.graphql.scalars import BigInt
 from gqlplugin.graphql.schema import create_schema
+from gqlplugin.graphql.types import BigInt
 from tests.graphql.schemas import answer, echo, model_of, returning, schema_of, sdl
 
 pytestmark = pytest.mark.anyio

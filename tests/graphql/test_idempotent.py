@@ -16,7 +16,7 @@ from strawberry.schema.config import StrawberryConfig
 
 from gqlplugin.asgi import create_asgi
 from gqlplugin.graphql.extension import WorkflowExtension
-from gqlplugin.graphql.idempotent import idempotent
+from gqlplugin.graphql.idempotency_keys import idempotent
 from gqlplugin.graphql.schema import create_schema
 from gqlplugin.idempotency import KeyedField
 from gqlplugin.platform.base import Binding, bind

@@ -15,7 +15,7 @@ from pydantic import (
 )
 from typing_extensions import TypeAliasType
 
-from gqlplugin.graphql.scalars import BigInt
+from gqlplugin.graphql.types import BigInt
 from gqlplugin.resolver import ResolverContext
 from tests.graphql.schemas import answer, model_of, returning, schema_of
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from strawberry.schema.config import StrawberryConfig
 from strawberry.tools import create_type
 
-from gqlplugin.graphql.scalars import SCALAR_MAP, BigInt
+from gqlplugin.graphql.types import SCALAR_MAP, BigInt
 from gqlplugin.resolver import Resolver
 from tests.graphql.schemas import answer, echo, model_of, returning, schema_of
 

@@ -26,7 +26,7 @@ from gqlplugin.asgi import create_asgi, graphql_routes
 from gqlplugin.authentication.run_tokens import RunTokens
 from gqlplugin.graphql.limits import Limits
 from gqlplugin.graphql.schema import create_schema
-from gqlplugin.graphql.transport_ws import close_reason, fault_in
+from gqlplugin.graphql.subscriptions import close_reason, fault_in
 from gqlplugin.testing import MemoryPlatform
 from tests.graphql.live import PATIENCE_SECONDS, events_of, graphql_served, streamed
 from tests.graphql.shop import SECRET

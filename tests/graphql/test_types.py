@@ -35,8 +35,7 @@ from strawberry.tools import create_type
 from typing_extensions import TypeAliasType, deprecated
 
 from gqlplugin.errors import DefinitionError
-from gqlplugin.graphql.scalars import BigInt
-from gqlplugin.graphql.types import input_annotation, output_annotation, output_converter
+from gqlplugin.graphql.types import BigInt, input_annotation, output_annotation, output_converter
 from tests.graphql.schemas import answer, echo, model_of, returning, schema_of, sdl
 
 pytestmark = pytest.mark.anyio

@@ -14,17 +14,21 @@ from hypothesis import strategies as st
 
 from gqlplugin.errors import InvalidInputError
 from gqlplugin.execution import ExecutionStatus, JobExecution, JobStatus, Progress, WorkflowExecution
-from gqlplugin.graphql.changes import (
+from gqlplugin.graphql.cursor import (
+    MAX_CURSOR_LENGTH,
     Change,
+    GoingOn,
     JobEnd,
     JobLogLine,
     JobProgress,
     JobStart,
+    Seen,
     StatusChange,
     changes_since,
     first_look,
+    read_cursor,
+    seen_of,
 )
-from gqlplugin.graphql.seen import MAX_CURSOR_LENGTH, GoingOn, Seen, read_cursor, seen_of
 from gqlplugin.platform.record import shown, to_run_again
 
 RUN_ID = "01a20213-804e-7e06-8af0-e3e28c3c3e08"

@@ -14,11 +14,9 @@ import pytest
 from gqlplugin.asgi import create_asgi
 from gqlplugin.errors import PlatformUnavailableError
 from gqlplugin.execution import JobExecution, JobStatus, Values, WorkflowExecution
-from gqlplugin.graphql.changes import News
-from gqlplugin.graphql.following import Followers
+from gqlplugin.graphql.cursor import News, Seen
 from gqlplugin.graphql.schema import create_schema
-from gqlplugin.graphql.seen import Seen
-from gqlplugin.graphql.updates import WorkflowRunUpdate
+from gqlplugin.graphql.updates import Followers, WorkflowRunUpdate
 from gqlplugin.identity import User
 from gqlplugin.platform.base import Platform
 from gqlplugin.testing import MemoryPlatform

@@ -16,7 +16,7 @@ from gqlplugin.asgi import create_asgi
 from gqlplugin.errors import UnauthenticatedError
 from gqlplugin.execution import ExecutionStatus
 from gqlplugin.graphql.schema import create_schema
-from gqlplugin.graphql.streams import ServerStop, wants_stream
+from gqlplugin.graphql.subscriptions import ServerStop, wants_stream
 from gqlplugin.identity import User
 from gqlplugin.platform.base import current_binding
 from gqlplugin.platform.embedded import EmbeddedPlatform

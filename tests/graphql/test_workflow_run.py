@@ -8,7 +8,7 @@ import pytest
 import strawberry
 from strawberry.schema.config import StrawberryConfig
 
-from gqlplugin.graphql.workflow_run import JobsOfPage
+from gqlplugin.graphql.run_types import JobsOfPage
 from gqlplugin.testing import MemoryPlatform
 from tests.abandoned import Failing, nothing_reported
 

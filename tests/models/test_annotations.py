@@ -11,9 +11,8 @@ from pydantic import BaseModel, Json, PlainSerializer, RootModel
 from typing_extensions import TypedDict
 
 from gqlplugin.errors import DefinitionError
-from gqlplugin.models.annotations import shape_of, type_name
+from gqlplugin.models.annotations import ModelOf, Place, Position, shape_of, type_name
 from gqlplugin.models.fields import fields_of
-from gqlplugin.models.shapes import ModelOf, Place, Position
 from tests.graphql.schemas import model_of
 
 T = TypeVar("T")

@@ -7,8 +7,8 @@ import pytest
 from pydantic import BaseModel, Field, computed_field, field_serializer, model_serializer
 
 from gqlplugin.errors import DefinitionError
+from gqlplugin.models.annotations import Position
 from gqlplugin.models.fields import arguments_of, fields_of, locate, nested_fields_of
-from gqlplugin.models.shapes import Position
 from tests.graphql.schemas import model_of
 
 

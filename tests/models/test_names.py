@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from gqlplugin.app import define_app
 from gqlplugin.errors import DefinitionError
-from gqlplugin.models.names import check_type_names
+from gqlplugin.models.fields import check_type_names
 from gqlplugin.resolver import Resolver
 from tests.graphql.schemas import echo, model_of, returning
 

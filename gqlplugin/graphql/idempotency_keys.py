@@ -40,7 +40,7 @@ from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types import ExecutionContext
 
 from gqlplugin.errors import InvalidInputError
-from gqlplugin.graphql.disclosure import VALIDATION_FAILED
+from gqlplugin.graphql.introspection import VALIDATION_FAILED
 from gqlplugin.idempotency import KeyedField, check_key, check_unguessable, keyed_field, read_header
 from gqlplugin.identity import User
 

@@ -1,4 +1,4 @@
-"""Pages of runs (Relay's cursor connections specification)."""
+"""Pages of lists: arguments and page info (Relay's cursor connections specification)."""
 
 from __future__ import annotations
 

@@ -1,36 +1,215 @@
-"""Wait points as GraphQL: a mutation that answers each, and the list of runs that wait."""
+"""Wait points in GraphQL: pending waits, their types, and the mutations that answer them."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any
 
 import strawberry
+from pydantic import BaseModel, RootModel, ValidationError, create_model
+from pydantic_core import from_json, to_json
+from strawberry.relay import PageInfo
+from strawberry.scalars import JSON
 from strawberry.types.field import StrawberryField
 
 from gqlplugin.app import App
-from gqlplugin.codec import JsonCodec
-from gqlplugin.errors import DefinitionError, ForbiddenError
+from gqlplugin.codec import JsonCodec, describe, encode
+from gqlplugin.errors import DefinitionError, FieldProblem, ForbiddenError, InvalidInputError
 from gqlplugin.execution import ExecutionFilter, ExecutionStatus, PendingWait, WaitFilter
-from gqlplugin.graphql.answers import Answer, AnswerInput
-from gqlplugin.graphql.arguments import set_defaults
-from gqlplugin.graphql.budget import selected_values
-from gqlplugin.graphql.connections import IS_PAGE, After, First, check_first, page_info
-from gqlplugin.graphql.pending import (
-    OWN_TYPES,
-    PendingWaitPoint,
-    PendingWaitPointConnection,
-    PendingWaitPointEdge,
-    UnknownPendingWaitPoint,
-    pending_types,
-)
+from gqlplugin.graphql.pages import IS_PAGE, After, First, check_first, page_info
 from gqlplugin.graphql.policy import RunPolicy, decided
+from gqlplugin.graphql.resolver_field import InputReader, parameter_of, set_defaults
+from gqlplugin.graphql.response_limits import parse_for_answer, selected_values, value_of
+from gqlplugin.graphql.run_types import WorkflowRun
 from gqlplugin.graphql.runs import Runs
-from gqlplugin.graphql.workflow_run import WorkflowRun
+from gqlplugin.graphql.types import stored_field
+from gqlplugin.models.fields import ModelField, arguments_of
 from gqlplugin.names import pascal_case
 from gqlplugin.platform.base import current_binding
+from gqlplugin.source import Source
 from gqlplugin.wait_point import WaitPoint
+
+_RESULT = "result"
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerInput:
+    """The arguments of an answer, for the check of type names."""
+
+    name: str
+    source: Source
+    input: type[BaseModel] | None
+    output: None = None
+
+
+class Answer:
+    """How a wait point is answered: by the fields of its result, or by one argument `result` when that is no model.
+
+    A result that GraphQL has no input for, such as a union, is one argument of free-form JSON. None has no argument.
+
+    Raises:
+        DefinitionError: The model of the result has a field that GraphQL has nothing for.
+    """
+
+    def __init__(self, point: WaitPoint[Any, Any]) -> None:
+        self._point = point
+        self._name = f"resolve{pascal_case(point.name)}"
+        self._is_json = False
+        self._is_flat = _is_model(point.result.type)
+        self._model = self._model_of_arguments()
+        self.arguments: list[ModelField] = arguments_of(self._model)
+        self._reader = InputReader(self._model, self.arguments) if self._model is not None else None
+
+    @property
+    def typed(self) -> AnswerInput:
+        """What is typed of it."""
+        return AnswerInput(self._name, self._point.source, self._model)
+
+    def parameters(self) -> list[inspect.Parameter]:
+        """The parameters that Strawberry makes the arguments of."""
+        return [parameter_of(one) for one in self.arguments]
+
+    def text(self, given: Mapping[str, Any], info: strawberry.Info) -> str:
+        """The answer as JSON text.
+
+        Args:
+            given: The arguments as Strawberry passes them.
+            info: Of the field.
+
+        Raises:
+            InvalidInputError: It doesn't fit, with one problem per field that is wrong.
+        """
+        if self._reader is None:
+            return "null"
+        value: Any = self._reader.validate(given, info)
+        if not self._is_flat:
+            value = value.result
+        if self._is_json:
+            value = self._read(value)
+        return encode(f"The result of wait point {self._point.name!r}", self._point.result, value)
+
+    def _model_of_arguments(self) -> type[BaseModel] | None:
+        type_: Any = self._point.result.type
+        if type_ in (None, type(None)):
+            return None
+        if self._is_flat:
+            model: type[BaseModel] = type_
+            return model
+        model = self._model_of_one(type_)
+        try:
+            arguments_of(model)
+        except DefinitionError:
+            self._is_json = True
+            return self._model_of_one(Any)
+        return model
+
+    def _model_of_one(self, type_: Any) -> type[BaseModel]:
+        fields: dict[str, Any] = {_RESULT: (type_, ...)}
+        return create_model(pascal_case(self._name), __module__=__name__, **fields)
+
+    def _read(self, value: object) -> object:
+        try:
+            return self._point.result.load(to_json(value))
+        except ValidationError as error:
+            problem = FieldProblem((_RESULT,), f"{describe(error)}.")
+        raise InvalidInputError(problems=[problem])  # outside of the handler: pydantic's error shows the values
+
+
+def _is_model(type_: object) -> bool:
+    return isinstance(type_, type) and issubclass(type_, BaseModel) and not issubclass(type_, RootModel)
+
+
+MayResolve = Callable[[PendingWait], Awaitable[bool]]
+
+
+async def _may_resolve(root: strawberry.Parent[PendingWaitPoint]) -> bool:
+    return await root.asked(root.wait)
+
+
+def _payload(root: strawberry.Parent[PendingWaitPoint]) -> JSON | None:
+    payload: JSON | None = from_json(parse_for_answer(value_of(root.wait, "payload")))
+    return payload
+
+
+@strawberry.interface(description="A run that waits for an answer. Each wait point has a type, with what was asked.")
+class PendingWaitPoint:
+    """A wait as GraphQL."""
+
+    id: strawberry.ID = strawberry.field(description="The ID of this wait; it is that of a job of the run.")
+    run_id: strawberry.ID
+    name: str = strawberry.field(description="The name of the wait point.")
+    workflow_name: str
+    payload: JSON | None = strawberry.field(resolver=_payload, description="What the run tells those who answer.")
+    since: datetime
+    expires_at: datetime | None = strawberry.field(description="When it goes on without an answer, if ever.")
+    run: WorkflowRun
+    wait: strawberry.Private[PendingWait]
+    asked: strawberry.Private[MayResolve]
+
+    may_resolve: bool = strawberry.field(resolver=_may_resolve, description="Whether the caller may answer it.")
+
+
+@strawberry.type(description="A run that waits at a wait point that this app no longer has.")
+class UnknownPendingWaitPoint(PendingWaitPoint):
+    """A wait that nobody can answer."""
+
+
+@strawberry.type(description="A run that waits, and where it is in the list.")
+class PendingWaitPointEdge:
+    """An edge (Relay's cursor connections specification)."""
+
+    cursor: str
+    node: PendingWaitPoint
+
+
+@strawberry.type(description="A page of runs that wait, the longest wait first.")
+class PendingWaitPointConnection:
+    """A connection (Relay's cursor connections specification)."""
+
+    edges: list[PendingWaitPointEdge]
+    page_info: PageInfo
+
+
+OWN_TYPES = (PendingWaitPoint, UnknownPendingWaitPoint, PendingWaitPointEdge, PendingWaitPointConnection)
+
+
+def pending_types(points: Iterable[WaitPoint[Any, Any]], taken: Mapping[str, str]) -> dict[str, type[PendingWaitPoint]]:
+    """The types of the waits, by the names of the wait points.
+
+    Args:
+        points: The wait points.
+        taken: Names of types that the schema has besides, with what to call those in a message.
+
+    Raises:
+        DefinitionError: Two types would have the same name.
+    """
+    types: dict[str, type[PendingWaitPoint]] = {}
+    owners = dict(taken)
+    problems: list[str] = []
+    for point in points:
+        name = f"Pending{pascal_case(point.name)}"
+        what = f"the waits at wait point {point.name!r} ({point.source})"
+        if name in owners:
+            problems.append(f"two GraphQL types are named {name!r}: {owners[name]}, and {what}")
+        owners[name] = what
+        types[point.name] = _type_of(name, point)
+    if problems:
+        raise DefinitionError(problems)
+    return types
+
+
+def _type_of(name: str, point: WaitPoint[Any, Any]) -> type[PendingWaitPoint]:
+    request = stored_field(
+        point.payload,
+        lambda pending: value_of(pending.wait, "payload"),
+        misfit=f"The payload of this wait doesn't fit wait point {point.name!r} any more",
+        description="What the run tells those who answer.",
+    )
+    body = {"__module__": __name__, "__annotations__": {}, **({"request": request} if request else {})}
+    return strawberry.type(type(name, (PendingWaitPoint,), body), description=f"A run that waits at `{point.name}`.")
 
 
 class Waits:

@@ -1,4 +1,4 @@
-"""A run as GraphQL: the interface that every type of a run has, and its jobs."""
+"""The GraphQL types of a run and its jobs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic_core import from_json
 from strawberry.scalars import JSON
 
 from gqlplugin.execution import ExecutionStatus, JobExecution, JobStatus, WorkflowExecution
-from gqlplugin.graphql.budget import parse_for_answer, selected_values, value_of
+from gqlplugin.graphql.response_limits import parse_for_answer, selected_values, value_of
 from gqlplugin.platform.base import Platform
 from gqlplugin.platform.job_log import public_line
 from gqlplugin.tasks import begin, result_of

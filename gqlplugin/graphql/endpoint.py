@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import strawberry
 from cross_web import AsyncHTTPRequestAdapter, StarletteRequestAdapter
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from strawberry.asgi import GraphQL
 from strawberry.http import GraphQLHTTPResponse, GraphQLRequestData
+from strawberry.http.websocket_origin import normalize_origin
 from strawberry.subscriptions import GRAPHQL_SSE_PROTOCOL, GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types import ExecutionResult
 from strawberry.types.unset import UnsetType
@@ -24,11 +28,8 @@ from strawberry.types.unset import UnsetType
 from gqlplugin.app import App
 from gqlplugin.authentication.callers import Callers, Verifier
 from gqlplugin.authentication.request import Authenticate, Authenticated, AuthRequest
-from gqlplugin.errors import GqlpluginError, UnauthenticatedError, contained, is_public
-from gqlplugin.graphql.budget import RESPONSE_LIMIT_KEY, Budget, count_values, response_too_long
-from gqlplugin.graphql.disclosure import HIDES_SCHEMA_KEY
+from gqlplugin.errors import DefinitionError, GqlpluginError, UnauthenticatedError, contained, is_public
 from gqlplugin.graphql.errors import internal_error
-from gqlplugin.graphql.expiry import expire_at, may_expire, send_response
 from gqlplugin.graphql.extension import CONTEXT_KEY, limits_of
 from gqlplugin.graphql.http import (
     JSON,
@@ -47,13 +48,131 @@ from gqlplugin.graphql.http import (
     status_of,
     until_refused,
 )
+from gqlplugin.graphql.introspection import HIDES_SCHEMA_KEY
 from gqlplugin.graphql.limits import Limits
-from gqlplugin.graphql.origins import checked_origins, is_allowed
-from gqlplugin.graphql.sending import Sending, SlowReaderError
-from gqlplugin.graphql.streams import ServerStop, wants_stream
-from gqlplugin.graphql.transport_ws import CheckedHandler, JsonMessages, close_reason
+from gqlplugin.graphql.response_limits import (
+    RESPONSE_LIMIT_KEY,
+    Budget,
+    Sending,
+    SlowReaderError,
+    count_values,
+    response_too_long,
+)
+from gqlplugin.graphql.subscriptions import CheckedHandler, JsonMessages, ServerStop, close_reason, wants_stream
 from gqlplugin.identity import User
 from gqlplugin.platform.base import Binding, Platform
+
+_NULL = "null"
+
+
+def checked_origins(allowed: Sequence[str]) -> frozenset[str]:
+    """Origins as browsers send them.
+
+    Raises:
+        DefinitionError: Some are not of this form, or stand for several.
+    """
+    if isinstance(allowed, str):
+        raise DefinitionError(f"allowed_origins= takes a list of origins: write [{allowed!r}].")
+    if problems := [f"allowed_origins= has {one!r}: {_advice(one)}" for one in allowed if not _is_origin(one)]:
+        raise DefinitionError(problems)
+    return frozenset(allowed)
+
+
+def is_allowed(origin: str, allowed: frozenset[str]) -> bool:
+    """Whether pages of an origin may use the endpoint; `null`, which any page can make itself, only when listed."""
+    return (normalize_origin(origin) or origin) in allowed
+
+
+def cors(allowed: frozenset[str], *, debug: bool) -> list[Middleware]:
+    """What lets pages of other origins send requests, with cookies; nothing when there are none."""
+    if not allowed:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=allowed,
+            allow_methods=["GET", "POST"] if debug else ["POST"],
+            allow_headers=["authorization", "content-type", "idempotency-key"],
+            allow_credentials=True,
+        )
+    ]
+
+
+def _is_origin(given: str) -> bool:
+    return given == _NULL or (_scheme_of(given) in ("http", "https") and _normal(given) == given)
+
+
+def _advice(given: str) -> str:
+    normal = _normal(given)
+    if "*" in given or normal is None or _scheme_of(given) not in ("http", "https"):
+        return "write each origin by itself, such as 'https://shop.example'"
+    return f"write {normal!r}"
+
+
+def _normal(given: str) -> str | None:
+    """The origin of a URL, with names in ASCII, as browsers send it."""
+    normal = normalize_origin(given)
+    if normal is None or "*" in normal:
+        return None
+    scheme, _, host = normal.partition("://")
+    try:
+        return f"{scheme}://{host.encode('idna').decode()}"
+    except UnicodeError:
+        return None
+
+
+def _scheme_of(given: str) -> str:
+    return given.partition("://")[0].strip().lower()
+
+
+_KEY = "gqlplugin.expiry"
+
+
+@asynccontextmanager
+async def may_expire(websocket: WebSocket) -> AsyncIterator[None]:
+    """Serve a WebSocket, at most for as long as `expire_at` says within.
+
+    Raises:
+        UnauthenticatedError: The time is over.
+    """
+    try:
+        async with asyncio.timeout(None) as deadline:
+            websocket.scope[_KEY] = deadline
+            yield
+    except TimeoutError:
+        if not deadline.expired():
+            raise
+        raise UnauthenticatedError from None
+
+
+def expire_at(scope: Scope, moment: datetime | None) -> None:
+    """Say when the token of a request or WebSocket expires, once its caller is known."""
+    if moment is None:
+        return
+    if scope["type"] == "websocket":
+        scope[_KEY].reschedule(asyncio.get_running_loop().time() + _seconds_until(moment))
+    else:
+        scope[_KEY] = moment
+
+
+async def send_response(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send a response. A stream ends when the caller's token expires, without a word: the client asks anew."""
+    expires_at = scope.get(_KEY)
+    if expires_at is None or not isinstance(response, StreamingResponse):
+        await response(scope, receive, send)
+        return
+    try:
+        async with asyncio.timeout(_seconds_until(expires_at)) as deadline:
+            await response(scope, receive, send)
+    except TimeoutError:
+        if not deadline.expired():
+            raise
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _seconds_until(moment: datetime) -> float:
+    return (moment - datetime.now(UTC)).total_seconds()
+
 
 _start_logger = logging.getLogger("gqlplugin.start")
 

@@ -1,4 +1,4 @@
-"""What an endpoint says of its schema: outside debug, nothing that the client doesn't know; else all of it."""
+"""Hides the schema outside debug: blocks introspection, and removes hints from error messages."""
 
 from __future__ import annotations
 

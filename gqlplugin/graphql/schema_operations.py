@@ -1,4 +1,4 @@
-"""Running operations of an app's API in process, for executors."""
+"""Runs operations of an app's own GraphQL API in process, for executors."""
 
 from __future__ import annotations
 
