@@ -64,9 +64,9 @@ from gqlplugin.workflow import Workflow, create_workflow, trigger_workflow
 
 if TYPE_CHECKING:
     from gqlplugin.asgi import create_asgi, graphql_routes, lifespan, token_routes, webhook_routes
-    from gqlplugin.authentication.jwt_authenticator import JWTAuthenticator
-    from gqlplugin.authentication.request import Authenticated, AuthRequest
-    from gqlplugin.authentication.run_tokens import RunTokens
+    from gqlplugin.authentication.callers import Authenticated, AuthRequest
+    from gqlplugin.authentication.jwt import JWTAuthenticator
+    from gqlplugin.authentication.tokens import RunTokens
     from gqlplugin.database import Database, define_database, get_db, publish
     from gqlplugin.executor.outgoing_webhook import webhook_operation
     from gqlplugin.graphql.extension import WorkflowExtension
@@ -165,14 +165,14 @@ __all__ = [
 ]
 
 _ON_FIRST_USE = {
-    "AuthRequest": "gqlplugin.authentication.request",
-    "Authenticated": "gqlplugin.authentication.request",
+    "AuthRequest": "gqlplugin.authentication.callers",
+    "Authenticated": "gqlplugin.authentication.callers",
     "CallerPolicy": "gqlplugin.graphql.policy",
     "Database": "gqlplugin.database",
-    "JWTAuthenticator": "gqlplugin.authentication.jwt_authenticator",
+    "JWTAuthenticator": "gqlplugin.authentication.jwt",
     "Limits": "gqlplugin.graphql.limits",
     "RunPolicy": "gqlplugin.graphql.policy",
-    "RunTokens": "gqlplugin.authentication.run_tokens",
+    "RunTokens": "gqlplugin.authentication.tokens",
     "WorkflowExtension": "gqlplugin.graphql.extension",
     "create_asgi": "gqlplugin.asgi",
     "create_schema": "gqlplugin.graphql.schema",

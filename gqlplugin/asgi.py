@@ -13,8 +13,7 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from gqlplugin.app import App
-from gqlplugin.authentication.callers import Verifier
-from gqlplugin.authentication.request import Authenticate
+from gqlplugin.authentication.callers import Authenticate, Verifier
 from gqlplugin.errors import DefinitionError, SetupError
 from gqlplugin.executor.trigger import IncomingWebhookTrigger
 from gqlplugin.graphql.endpoint import GraphQLApp, cors, warn_of_anonymous
@@ -24,14 +23,12 @@ from gqlplugin.graphql.policy import RunPolicy
 from gqlplugin.graphql.schema import check_operations, create_schema
 from gqlplugin.graphql.schema_operations import bind_schema
 from gqlplugin.oauth.secrets import secret_bytes
-from gqlplugin.oauth.token_endpoint import TokenEndpoint
 from gqlplugin.platform.base import Platform
 from gqlplugin.platform.health import health_routes
 from gqlplugin.webhooks import check_secrets, webhook_routes
 
 if TYPE_CHECKING:
-    from gqlplugin.authentication.machine_user_tokens import MachineUserTokens
-    from gqlplugin.authentication.run_tokens import RunTokens
+    from gqlplugin.authentication.tokens import MachineUserTokens, RunTokens
 
 __all__ = [
     "Authenticate",
@@ -131,6 +128,8 @@ def token_routes(app: App) -> list[BaseRoute]:
     tokens = _machine_user_tokens(app)
     if tokens is None:
         raise DefinitionError("There are no tokens for machine users: give define_auth(secrets=) their secrets.")
+    from gqlplugin.oauth import TokenEndpoint  # noqa: PLC0415 - needs an extra
+
     return [Route("/oauth2/token", TokenEndpoint(tokens).handle, methods=["POST"])]
 
 
@@ -141,7 +140,7 @@ def _verifiers(app: App, run_tokens: RunTokens | None) -> list[Verifier]:
 def _machine_user_tokens(app: App) -> MachineUserTokens | None:
     if app.auth is None or not app.auth.secrets:
         return None
-    from gqlplugin.authentication.machine_user_tokens import MachineUserTokens  # noqa: PLC0415 - needs an extra
+    from gqlplugin.authentication.tokens import MachineUserTokens  # noqa: PLC0415 - needs an extra
 
     return MachineUserTokens(app.auth, app.auth.secrets)
 

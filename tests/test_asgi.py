@@ -22,7 +22,7 @@ from strawberry.fastapi import GraphQLRouter
 
 from gqlplugin.app import define_app
 from gqlplugin.asgi import create_asgi, graphql_routes, lifespan
-from gqlplugin.authentication.request import Authenticate
+from gqlplugin.authentication.callers import Authenticate
 from gqlplugin.database import define_database, get_db
 from gqlplugin.errors import DefinitionError
 from gqlplugin.execution import WorkflowExecution

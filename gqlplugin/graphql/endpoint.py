@@ -26,8 +26,7 @@ from strawberry.types import ExecutionResult
 from strawberry.types.unset import UnsetType
 
 from gqlplugin.app import App
-from gqlplugin.authentication.callers import Callers, Verifier
-from gqlplugin.authentication.request import Authenticate, Authenticated, AuthRequest
+from gqlplugin.authentication.callers import Authenticate, Authenticated, AuthRequest, Callers, Verifier
 from gqlplugin.errors import DefinitionError, GqlpluginError, UnauthenticatedError, contained, is_public
 from gqlplugin.graphql.errors import internal_error
 from gqlplugin.graphql.extension import CONTEXT_KEY, limits_of

@@ -16,7 +16,7 @@ from graphql.execution import get_variable_values
 from strawberry.types import ExecutionResult
 
 from gqlplugin.app import App
-from gqlplugin.authentication.machine_users import caller_of
+from gqlplugin.authentication.callers import caller_of
 from gqlplugin.errors import FailedPreconditionError
 from gqlplugin.executor.definition import Executor
 from gqlplugin.executor.operation import GraphQLOperation, json_variables, operation_node, root_fields

@@ -17,8 +17,8 @@ from pydantic import SecretStr
 from starlette.requests import HTTPConnection
 
 from gqlplugin.asgi import create_asgi
-from gqlplugin.authentication.jwt_authenticator import JWTAuthenticator
-from gqlplugin.authentication.request import Authenticated
+from gqlplugin.authentication.callers import Authenticated
+from gqlplugin.authentication.jwt import JWTAuthenticator
 from gqlplugin.errors import AuthenticationUnavailableError, DefinitionError, UnauthenticatedError
 from gqlplugin.identity import User
 from gqlplugin.secret import secret

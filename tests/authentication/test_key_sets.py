@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from gqlplugin.asgi import create_asgi
-from gqlplugin.authentication.jwt_authenticator import JWTAuthenticator
-from gqlplugin.authentication.key_sets import MAX_BYTES, RotatingKeys, from_file, from_url
+from gqlplugin.authentication.jwt import MAX_BYTES, JWTAuthenticator, RotatingKeys, from_file, from_url
 from gqlplugin.errors import AuthenticationUnavailableError, UnauthenticatedError
 from gqlplugin.testing import MemoryPlatform, serve
 from tests.abandoned import Failing, nothing_reported

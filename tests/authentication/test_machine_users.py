@@ -15,8 +15,8 @@ from starlette.applications import Starlette
 from gqlplugin.app import App, define_app
 from gqlplugin.asgi import create_asgi, graphql_routes, lifespan, token_routes
 from gqlplugin.auth import define_auth
-from gqlplugin.authentication.jwt_authenticator import JWTAuthenticator
-from gqlplugin.authentication.machine_user_tokens import MachineUserTokens
+from gqlplugin.authentication.jwt import JWTAuthenticator
+from gqlplugin.authentication.tokens import MachineUserTokens
 from gqlplugin.errors import DefinitionError, UnauthenticatedError
 from gqlplugin.graphql.schema_operations import machine_user
 from gqlplugin.identity import User

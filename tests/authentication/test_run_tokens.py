@@ -15,7 +15,7 @@ from strawberry.schema.config import StrawberryConfig
 
 from gqlplugin.app import define_app
 from gqlplugin.asgi import create_asgi
-from gqlplugin.authentication.run_tokens import RunTokens
+from gqlplugin.authentication.tokens import RunTokens
 from gqlplugin.errors import DefinitionError, FailedPreconditionError, UnauthenticatedError
 from gqlplugin.execution import ExecutionFilter
 from gqlplugin.graphql.extension import WorkflowExtension

@@ -16,9 +16,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from gqlplugin.asgi import create_asgi
-from gqlplugin.authentication.jwt_authenticator import JWTAuthenticator
-from gqlplugin.authentication.request import Authenticated, AuthRequest
-from gqlplugin.authentication.run_tokens import RunTokens
+from gqlplugin.authentication.callers import Authenticated, AuthRequest
+from gqlplugin.authentication.jwt import JWTAuthenticator
+from gqlplugin.authentication.tokens import RunTokens
 from gqlplugin.errors import (
     AuthenticationUnavailableError,
     ForbiddenError,

@@ -15,8 +15,8 @@ from pydantic import BaseModel
 
 from gqlplugin.app import App, define_app
 from gqlplugin.asgi import create_asgi
-from gqlplugin.authentication.request import AuthRequest
-from gqlplugin.authentication.run_tokens import RunTokens
+from gqlplugin.authentication.callers import AuthRequest
+from gqlplugin.authentication.tokens import RunTokens
 from gqlplugin.errors import UnauthenticatedError
 from gqlplugin.execution import ExecutionStatus
 from gqlplugin.executor import ScheduleArgs, create_executor, function_operation, schedule_trigger

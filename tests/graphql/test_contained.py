@@ -13,7 +13,7 @@ from strawberry.permission import BasePermission
 
 from gqlplugin.app import define_app
 from gqlplugin.asgi import create_asgi
-from gqlplugin.authentication.request import AuthRequest
+from gqlplugin.authentication.callers import AuthRequest
 from gqlplugin.errors import FailedPreconditionError, InvalidInputError
 from gqlplugin.graphql.policy import CallerPolicy
 from gqlplugin.graphql.schema import create_schema

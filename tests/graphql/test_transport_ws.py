@@ -23,7 +23,7 @@ from websockets.exceptions import ConnectionClosed
 
 from gqlplugin.app import App, define_app
 from gqlplugin.asgi import create_asgi, graphql_routes
-from gqlplugin.authentication.run_tokens import RunTokens
+from gqlplugin.authentication.tokens import RunTokens
 from gqlplugin.graphql.limits import Limits
 from gqlplugin.graphql.schema import create_schema
 from gqlplugin.graphql.subscriptions import close_reason, fault_in

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from gqlplugin.app import define_app
 from gqlplugin.asgi import create_asgi, health_routes
-from gqlplugin.authentication.request import AuthRequest
+from gqlplugin.authentication.callers import AuthRequest
 from gqlplugin.errors import PlatformUnavailableError, SetupError
 from gqlplugin.identity import User
 from gqlplugin.job import create_workflow_job

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from gqlplugin.errors import InvalidInputError
-from gqlplugin.oauth.token_endpoint import TokenEndpoint
+from gqlplugin.oauth import TokenEndpoint
 from gqlplugin.platform.base import Definitions, Platform
 from gqlplugin.platform.health import health_routes
 from gqlplugin.platform.tailor.proto.operator_connect import OperatorServiceASGIApplication

@@ -14,8 +14,8 @@ from pydantic import SecretStr
 
 from gqlplugin.errors import InvalidInputError
 from gqlplugin.identity import MachineUser
+from gqlplugin.oauth import sign, verify
 from gqlplugin.oauth.secrets import derive
-from gqlplugin.oauth.signed import sign, verify
 from gqlplugin.platform.base import AuthNamespace
 from gqlplugin.platform.tailor.server.ids import client_id
 
