@@ -20,8 +20,8 @@ from gqlplugin.database.record_changes import Subscription, listening, location_
 from gqlplugin.database.relay import Relay
 from gqlplugin.identity import dump_user, executor_user
 from gqlplugin.names import firing_name
+from gqlplugin.platform.base import uuid7
 from gqlplugin.platform.embedded import EmbeddedPlatform
-from gqlplugin.platform.ids import uuid7
 
 APP, EXECUTOR = "bench-outbox", "thing-made"
 FIRING, CALLER = firing_name(EXECUTOR), executor_user(EXECUTOR)

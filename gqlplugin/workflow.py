@@ -27,8 +27,7 @@ from gqlplugin.execution import ConcurrencyPolicy, RetryPolicy
 from gqlplugin.idempotency import keyed_field, refuse_client_key
 from gqlplugin.identity import AnyInvoker, AuthInvoker, User
 from gqlplugin.job import WorkflowJob
-from gqlplugin.platform.base import Binding, Definitions, RunnableWorkflow, current_binding, current_job
-from gqlplugin.platform.ids import uuid7
+from gqlplugin.platform.base import Binding, Definitions, RunnableWorkflow, current_binding, current_job, uuid7
 from gqlplugin.platform.record import started_name
 from gqlplugin.scope import Scope, commit_open, current_scope
 from gqlplugin.source import Source, caller_source

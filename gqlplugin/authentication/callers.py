@@ -16,8 +16,7 @@ from starlette.types import Scope
 
 from gqlplugin.errors import AuthenticationUnavailableError, FailedPreconditionError, UnauthenticatedError
 from gqlplugin.identity import RunGrant, User
-from gqlplugin.platform.base import AuthNamespace
-from gqlplugin.platform.ids import machine_user_id
+from gqlplugin.platform.base import AuthNamespace, machine_user_id
 
 
 def caller_of(auth: AuthNamespace, name: str) -> User:

@@ -39,7 +39,7 @@ from gqlplugin.database.outbox import OutboxRow, Start, insert_starts
 from gqlplugin.errors import DefinitionError, FailedPreconditionError, InvalidInputError, SetupError
 from gqlplugin.identity import NIL_UUID, executor_user
 from gqlplugin.names import firing_name
-from gqlplugin.platform.ids import uuid7
+from gqlplugin.platform.base import uuid7
 
 # what a column may hold: bytes that are no text, and a float or a decimal that JSON has no number for
 _CONFIG = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="strings", allow_inf_nan=True)

@@ -1,19 +1,29 @@
-"""What every platform can do, and the platform that is bound to the current context.
-
-A platform speaks names and JSON text; models and typed definitions stay on the other side, behind the small protocols
-here.
-"""
+"""What every platform can do, and the platform that is bound to the current context."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+import asyncio
+import inspect
+import os
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Protocol, Self, TypeVar
+from datetime import datetime, timedelta
+from functools import partial, wraps
+from typing import Any, Generic, Protocol, Self, TypeVar
+from uuid import UUID, uuid5
 
-from gqlplugin.errors import PlatformNotBoundError
+from gqlplugin.errors import (
+    HOW_TO_RUN,
+    OutcomeUnknownError,
+    PlatformNotBoundError,
+    PlatformUnavailableError,
+    SetupError,
+)
 from gqlplugin.execution import (
     ConcurrencyPolicy,
     ExecutionFilter,
@@ -27,6 +37,44 @@ from gqlplugin.execution import (
 )
 from gqlplugin.identity import AuthInvoker, MachineUser, RunGrant, User
 from gqlplugin.schedule import Schedule
+
+_NAMESPACE = UUID("6f0b1d0e-5c0f-5d0b-9a53-0d4c6c1b7e21")
+
+
+def uuid7() -> str:
+    """A UUID of version 7 (RFC 9562, section 5.7): it sorts by the millisecond it was made in."""
+    return _format(time.time_ns() // 1_000_000, int.from_bytes(os.urandom(10)))
+
+
+def is_uuid7(text: str) -> bool:
+    """Whether this is how `uuid7` writes one."""
+    try:
+        parsed = UUID(text)
+    except ValueError:
+        return False
+    return parsed.version == 7 and str(parsed) == text
+
+
+def first_uuid7_of(moment: datetime) -> str:
+    """The lowest UUID of version 7 that can be made from a moment on."""
+    return _format(int(moment.timestamp() * 1000), 0)
+
+
+def id_of_names(kind: str, owner: str, name: str) -> str:
+    """A UUID that follows from what it is of, so that it need not be kept."""
+    return str(uuid5(_NAMESPACE, f"{kind}/{owner}/{name}"))  # owner and kind hold no slash, so no two read the same
+
+
+def machine_user_id(namespace: str, name: str) -> str:
+    """The ID of a machine user, as whoever looks sees it."""
+    return id_of_names("machine-user", namespace, name)
+
+
+def _format(milliseconds: int, random: int) -> str:
+    low = 0b10 << 62 | random & (1 << 62) - 1
+    text = f"{milliseconds << 80 | 0x7 << 76 | (random >> 68 & 0xFFF) << 64 | low:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
 
 R = TypeVar("R")
 
@@ -446,3 +494,253 @@ def bind(binding: Binding) -> Iterator[None]:
         yield
     finally:
         _binding.set(previous)  # not a reset: a lifespan may end in another context than it began in
+
+
+P = TypeVar("P")
+T = TypeVar("T")
+
+_END = object()
+
+
+def callable_from_any_loop(platform: type[P]) -> type[P]:
+    """Let the public coroutines and async iterators of a platform be called from any event loop of the process.
+
+    A call on another loop than the one that the platform works on is made on that one, in the caller's context.
+
+    Args:
+        platform: Its class. It keeps its `Entering` as `_entering`.
+    """
+    for name, method in inspect.getmembers(platform, inspect.isfunction):
+        if name.startswith("_"):
+            continue
+        if inspect.iscoroutinefunction(method):
+            setattr(platform, name, _coroutine(method))
+        elif inspect.isasyncgenfunction(method):
+            setattr(platform, name, _iterator(method))
+    return platform
+
+
+def _other_loop(platform: Any) -> asyncio.AbstractEventLoop | None:
+    loop: asyncio.AbstractEventLoop | None = platform._entering.other_loop  # noqa: SLF001 - its part
+    return loop
+
+
+def _coroutine(method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
+    @wraps(method)
+    async def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if (loop := _other_loop(self)) is None:
+            return await method(self, *args, **kwargs)
+        return await call_on(loop, partial(method, self, *args, **kwargs))
+
+    return call
+
+
+def _iterator(method: Callable[..., Any]) -> Callable[..., AsyncIterator[Any]]:
+    @wraps(method)
+    async def iterate(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        values = method(self, *args, **kwargs)
+        loop = _other_loop(self)
+
+        async def step() -> Any:
+            return await anext(values, _END)
+
+        try:
+            while (value := await (step() if loop is None else call_on(loop, step))) is not _END:
+                yield value
+        finally:
+            await (values.aclose() if loop is None else call_on(loop, values.aclose))
+
+    return iterate
+
+
+async def call_on(
+    loop: asyncio.AbstractEventLoop, call: Callable[[], Coroutine[Any, Any, T]], *, patience: float = 10.0
+) -> T:
+    """Await a call on another event loop of this process, which runs in another thread.
+
+    The call runs in a copy of this context. Cancelling this cancels the call.
+
+    Args:
+        loop: The other event loop.
+        call: Makes the coroutine, on that loop.
+        patience: For how many seconds that loop may be blocked.
+
+    Raises:
+        SetupError: The loop isn't running. The call was not made.
+        PlatformUnavailableError: The loop did not begin the call in time, as when it is blocked by something that waits
+            for this thread. The call was not made, and will not be.
+        OutcomeUnknownError: The loop was blocked or closed during the call.
+    """
+    if not loop.is_running():
+        raise SetupError(
+            "The platform was opened on an event loop that isn't running: call it while that loop runs, or open the "
+            "platform on this one."
+        )
+    handed: Future[T] = Future()
+    tasks: list[asyncio.Task[T]] = []
+
+    def begin_there() -> None:
+        if handed.set_running_or_notify_cancel():
+            tasks.append(loop.create_task(call()))
+            tasks[0].add_done_callback(partial(_hand_back, handed))
+
+    def cancel_there() -> None:
+        for task in tasks:
+            task.cancel()
+
+    answer = asyncio.wrap_future(handed)
+    _call_soon(loop, begin_there)
+    try:
+        return await _answered(loop, handed, answer, patience)
+    except asyncio.CancelledError:
+        if not handed.cancel():
+            _call_soon(loop, cancel_there)
+        raise
+    finally:
+        answer.cancel()  # when it was given up, nobody looks at what comes later
+
+
+async def _answered(
+    loop: asyncio.AbstractEventLoop, handed: Future[T], answer: asyncio.Future[T], patience: float
+) -> T:
+    heard: threading.Event | None = None
+    while not (await asyncio.wait([answer], timeout=patience))[0]:
+        if handed.cancel():  # it has not begun, and now it never will
+            raise PlatformUnavailableError(
+                "The platform's event loop is blocked, and nothing was done. Does it wait for this thread?"
+            )
+        if heard is not None and not heard.is_set():
+            raise OutcomeUnknownError
+        heard = threading.Event()
+        _call_soon(loop, heard.set)
+    return answer.result()
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> None:
+    try:
+        loop.call_soon_threadsafe(function)
+    except RuntimeError:
+        raise OutcomeUnknownError from None  # the loop has been closed
+
+
+def _hand_back(handed: Future[T], task: asyncio.Task[T]) -> None:
+    if task.cancelled():
+        handed.set_exception(OutcomeUnknownError())  # the loop is about to end
+    elif (error := task.exception()) is not None:
+        handed.set_exception(error)
+    else:
+        handed.set_result(task.result())
+
+
+S = TypeVar("S")
+
+
+class Entering(Generic[S]):
+    """Lets a platform be entered within itself, as a test around a served app does. Each entry binds it.
+
+    An entry on another event loop than the first one's only binds the platform: it neither opens nor closes it.
+
+    Args:
+        platform: The platform; errors name its class alone, and so no path or address of the server.
+        open: Opens what it works with.
+
+    Attributes:
+        resource: What was opened; None while the platform is not entered.
+    """
+
+    def __init__(self, platform: Platform, open: Callable[[], AbstractAsyncContextManager[S]]) -> None:
+        self.resource: S | None = None
+        self._platform = platform
+        self._open = open
+        self._claiming = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._entries = 0
+        self._process = 0
+        self._opening = asyncio.Lock()
+        self._exits: dict[asyncio.AbstractEventLoop, list[AsyncExitStack]] = {}
+
+    @property
+    def other_loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop that the platform works on; None when that is the current one, or it is not entered.
+
+        Raises:
+            SetupError: The platform was entered before this process was forked.
+        """
+        if not self._entries or self._loop is asyncio.get_running_loop():
+            return None
+        self._check_process()
+        return self._loop
+
+    async def enter(self) -> None:
+        """Open what the platform works with, unless it is open, and bind the platform."""
+        here = asyncio.get_running_loop()
+        async with AsyncExitStack() as stack:
+            if (loop := self._claim(here)) is here:
+                stack.callback(self._release)
+                async with self._opening:
+                    if self.resource is None:
+                        self.resource = await stack.enter_async_context(self._open())
+                        stack.callback(self._forget)
+            else:
+                await call_on(loop, self._opened)
+            stack.enter_context(bind(Binding(self._platform)))
+            self._exits.setdefault(here, []).append(stack.pop_all())
+
+    async def leave(self) -> None:
+        """Undo the entry before; the first one closes.
+
+        Raises:
+            SetupError: The entry was on another event loop.
+        """
+        here = asyncio.get_running_loop()
+        stacks = self._exits.get(here)
+        if stacks is None:
+            raise SetupError("The platform is left on another event loop than it was entered on.")
+        stack = stacks.pop()
+        if not stacks:
+            del self._exits[here]
+        await stack.aclose()
+
+    def opened(self) -> S:
+        """What is open.
+
+        Raises:
+            SetupError: The platform is not entered, or on another event loop than this one.
+        """
+        if self.resource is None:
+            raise SetupError(f"The {type(self._platform).__name__} is not open. {HOW_TO_RUN}")
+        if asyncio.get_running_loop() is not self._loop:
+            raise SetupError(
+                "The platform is open on another event loop: enter `platform.execute(app)` there. A platform executes "
+                "on one event loop, and can be called from any."
+            )
+        return self.resource
+
+    def _claim(self, here: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
+        """The event loop that the platform works on, which is this one unless another came first."""
+        with self._claiming:
+            if self._loop is None or not self._entries:
+                self._loop, self._opening = here, asyncio.Lock()
+                self._process = os.getpid()
+            if self._loop is here:
+                self._entries += 1
+            else:
+                self._check_process()
+            return self._loop
+
+    def _check_process(self) -> None:
+        if self._process != os.getpid():
+            raise SetupError(
+                "The platform was opened before this process was forked: make and enter a platform in this process."
+            )
+
+    def _release(self) -> None:
+        with self._claiming:
+            self._entries -= 1
+
+    async def _opened(self) -> None:
+        async with self._opening:
+            self.opened()
+
+    def _forget(self) -> None:
+        self.resource = None

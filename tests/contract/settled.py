@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from gqlplugin.errors import NotFoundError
 from gqlplugin.execution import ExecutionFilter, ExecutionPage, ExecutionStatus, WaitFilter, WaitPage
 from gqlplugin.identity import AuthInvoker, User
-from gqlplugin.platform.loops import callable_from_any_loop
+from gqlplugin.platform.base import callable_from_any_loop
 from gqlplugin.platform.temporal import TemporalPlatform
 from gqlplugin.platform.temporal.describing import status_of
 

@@ -10,8 +10,7 @@ import pytest
 from gqlplugin.errors import FailedPreconditionError, JobFailedError, NotFoundError
 from gqlplugin.execution import ConcurrencyPolicy, ExecutionStatus, JobStatus, RetryPolicy
 from gqlplugin.job import JobContext, create_workflow_job
-from gqlplugin.platform.base import Platform
-from gqlplugin.platform.ids import uuid7
+from gqlplugin.platform.base import Platform, uuid7
 from gqlplugin.workflow import create_workflow
 from tests.contract.support import (
     ALICE,

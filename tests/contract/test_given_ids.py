@@ -7,8 +7,7 @@ import pytest
 
 from gqlplugin.auth import define_auth
 from gqlplugin.errors import IdempotencyKeyReusedError, InvalidInputError
-from gqlplugin.platform.base import Platform
-from gqlplugin.platform.ids import uuid7
+from gqlplugin.platform.base import Platform, uuid7
 from tests.contract.support import ALICE, all_runs, echo_workflow, executing, output_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.needs("given-ids")]

@@ -19,8 +19,8 @@ from gqlplugin.database.outbox import Start, add_start
 from gqlplugin.database.relay import Relay
 from gqlplugin.identity import executor_user
 from gqlplugin.job import create_workflow_job
+from gqlplugin.platform.base import uuid7
 from gqlplugin.platform.embedded import EmbeddedPlatform
-from gqlplugin.platform.ids import uuid7
 from gqlplugin.workflow import create_workflow
 from tests.crash.processes import MAX_RECOVERIES, context
 

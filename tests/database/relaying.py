@@ -15,9 +15,8 @@ from gqlplugin.database.outbox import Start, create_table, insert_starts, table
 from gqlplugin.database.relay import Relay
 from gqlplugin.execution import ExecutionFilter, WorkflowExecution
 from gqlplugin.identity import AuthInvoker, User
-from gqlplugin.platform.base import Platform
+from gqlplugin.platform.base import Platform, uuid7
 from gqlplugin.platform.embedded import EmbeddedPlatform
-from gqlplugin.platform.ids import uuid7
 
 APP = "shop"
 ALICE = User("alice", "user", attributes={"roles": ["clerk"]}, attribute_list=("a", "b"))

@@ -26,9 +26,8 @@ from gqlplugin.graphql.schema import create_schema
 from gqlplugin.graphql.schema_operations import bind_schema, machine_user, problems_with
 from gqlplugin.identity import AuthInvoker, User, executor_user
 from gqlplugin.job import create_workflow_job
-from gqlplugin.platform.base import Platform, current_binding, current_job
+from gqlplugin.platform.base import Platform, current_binding, current_job, machine_user_id
 from gqlplugin.platform.embedded import EmbeddedPlatform
-from gqlplugin.platform.ids import machine_user_id
 from gqlplugin.resolver import ResolverContext, create_resolver
 from gqlplugin.scope import current_scope
 from gqlplugin.secret import secret

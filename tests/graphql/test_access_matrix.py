@@ -25,7 +25,7 @@ from gqlplugin.graphql.schema import WorkflowSchema, create_schema
 from gqlplugin.identity import User, executor_user
 from gqlplugin.job import create_workflow_job
 from gqlplugin.names import firing_name
-from gqlplugin.platform.ids import uuid7
+from gqlplugin.platform.base import uuid7
 from gqlplugin.resolver import ResolverContext, create_resolver
 from gqlplugin.testing import MemoryPlatform, serve
 from gqlplugin.wait_point import define_wait_point

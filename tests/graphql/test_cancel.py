@@ -10,7 +10,7 @@ import pytest
 from gqlplugin.execution import ExecutionStatus, WorkflowExecution
 from gqlplugin.graphql.policy import CallerPolicy
 from gqlplugin.identity import User
-from gqlplugin.platform.ids import uuid7
+from gqlplugin.platform.base import uuid7
 from tests.graphql.waiting_shop import CANCEL, OWNER, RESOLVE, Shop, served, work
 
 pytestmark = pytest.mark.anyio

@@ -13,7 +13,7 @@ from gqlplugin.execution import ExecutionFilter, ExecutionStatus
 from gqlplugin.graphql.policy import CallerPolicy
 from gqlplugin.graphql.schema import create_schema
 from gqlplugin.identity import User
-from gqlplugin.platform.ids import uuid7
+from gqlplugin.platform.base import uuid7
 from gqlplugin.wait_point import define_wait_point
 from gqlplugin.workflow import create_workflow
 from tests.graphql.waiting_shop import CANCEL, RESOLVE, Shop, served

@@ -4,7 +4,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from uuid import RFC_4122, UUID
 
-from gqlplugin.platform.ids import first_uuid7_of, uuid7
+from gqlplugin.platform.base import first_uuid7_of, uuid7
 
 
 def test_a_run_id_is_a_uuid_of_version_7() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gqlplugin.errors import FailedPreconditionError, OutcomeUnknownError, PlatformUnavailableError
-from gqlplugin.platform.loops import call_on
+from gqlplugin.platform.base import call_on
 
 pytestmark = pytest.mark.anyio
 

@@ -83,7 +83,7 @@ async def test_a_job_that_blocks_is_reported_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, job: Any, name: str
 ) -> None:
     """The warning names the innermost job and the line of its code, and does not come again at once."""
-    monkeypatch.setattr("gqlplugin.platform.watchdog.BLOCKED_SECONDS", 0.2)
+    monkeypatch.setattr("gqlplugin.platform.threads.BLOCKED_SECONDS", 0.2)
     caplog.set_level(logging.WARNING)
     async with running(job, 1.0, times=2):
         (line,) = reported(caplog)

@@ -23,7 +23,7 @@ from gqlplugin.execution import (
     WorkflowExecution,
 )
 from gqlplugin.identity import AuthInvoker, User
-from gqlplugin.platform.base import Binding, Definitions, bind, find_binding
+from gqlplugin.platform.base import Binding, Definitions, Entering, bind, callable_from_any_loop, find_binding
 from gqlplugin.platform.embedded.cancels import cancel
 from gqlplugin.platform.embedded.database import checked_path
 from gqlplugin.platform.embedded.due import resume
@@ -42,9 +42,7 @@ from gqlplugin.platform.embedded.runner import Runner
 from gqlplugin.platform.embedded.starts import Starts
 from gqlplugin.platform.embedded.waits import find_waits, resolve
 from gqlplugin.platform.embedded.worker import Worker
-from gqlplugin.platform.entering import Entering
 from gqlplugin.platform.job_log import capturing_print
-from gqlplugin.platform.loops import callable_from_any_loop
 from gqlplugin.platform.record import shown
 from gqlplugin.telemetry import count_end
 

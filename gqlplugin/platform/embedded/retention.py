@@ -10,10 +10,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
+from gqlplugin.platform.base import first_uuid7_of
 from gqlplugin.platform.embedded.database import WRITE_ERRORS
 from gqlplugin.platform.embedded.rows import from_microseconds, to_microseconds
 from gqlplugin.platform.embedded.writer import Writer
-from gqlplugin.platform.ids import first_uuid7_of
 
 _logger = logging.getLogger("gqlplugin.embedded")
 

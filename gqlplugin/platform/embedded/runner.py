@@ -43,7 +43,7 @@ from gqlplugin.platform.embedded.writer import RowRefusedError, Writer
 from gqlplugin.platform.queue import QueueDepth
 from gqlplugin.platform.record import retry_wait
 from gqlplugin.platform.replay import MAIN, Replay, RunInterrupted, RunParked
-from gqlplugin.platform.watchdog import Watchdog
+from gqlplugin.platform.threads import Watchdog
 from gqlplugin.tasks import begin, stop
 from gqlplugin.telemetry import count_end
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import httpx
 
 from gqlplugin.platform.tailor.errors import CallError
-from gqlplugin.platform.watching import closing
+from gqlplugin.platform.watch import closing
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 

@@ -23,9 +23,7 @@ from gqlplugin.execution import (
     trim_job,
 )
 from gqlplugin.identity import AuthInvoker, User
-from gqlplugin.platform.base import Binding, Definitions, bind, find_binding
-from gqlplugin.platform.entering import Entering
-from gqlplugin.platform.loops import callable_from_any_loop
+from gqlplugin.platform.base import Binding, Definitions, Entering, bind, callable_from_any_loop, find_binding
 from gqlplugin.platform.tailor import jobs, steering, waits
 from gqlplugin.platform.tailor.catalog import Catalog
 from gqlplugin.platform.tailor.listing import count_runs, list_runs

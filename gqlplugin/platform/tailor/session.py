@@ -24,7 +24,7 @@ from gqlplugin.platform.tailor.oauth import TokenEndpoint
 from gqlplugin.platform.tailor.settings import TailorSettings, check_url, check_workspace_id, is_loopback
 from gqlplugin.platform.tailor.starts import Starts
 from gqlplugin.platform.tailor.transport import Transport
-from gqlplugin.platform.watching import Watches
+from gqlplugin.platform.watch import Watches
 
 _logger = logging.getLogger("gqlplugin.tailor")
 

@@ -13,7 +13,7 @@ from gqlplugin.codec import check_json
 from gqlplugin.errors import InvalidInputError, NotFoundError, UnsupportedError
 from gqlplugin.idempotency import note_earlier_start
 from gqlplugin.identity import AuthInvoker, User
-from gqlplugin.platform.ids import is_uuid7
+from gqlplugin.platform.base import is_uuid7
 from gqlplugin.platform.tailor.errors import missing, unsupported
 from gqlplugin.platform.tailor.messages import StartedAllAnswer, StartedAnswer
 from gqlplugin.platform.tailor.records import caller_message

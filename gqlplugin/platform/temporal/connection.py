@@ -21,7 +21,7 @@ from gqlplugin.platform.temporal.listing import Listing
 from gqlplugin.platform.temporal.starts import Limits, Starts
 from gqlplugin.platform.temporal.steering import Steering
 from gqlplugin.platform.temporal.waiting import Waiting
-from gqlplugin.platform.watching import Watches
+from gqlplugin.platform.watch import Watches
 
 _logger = logging.getLogger("gqlplugin.temporal")
 

@@ -25,10 +25,16 @@ from gqlplugin.execution import (
     trim_job,
 )
 from gqlplugin.identity import AuthInvoker, User
-from gqlplugin.platform.base import Binding, Definitions, RunnableWorkflow, bind, find_binding
-from gqlplugin.platform.entering import Entering
+from gqlplugin.platform.base import (
+    Binding,
+    Definitions,
+    Entering,
+    RunnableWorkflow,
+    bind,
+    callable_from_any_loop,
+    find_binding,
+)
 from gqlplugin.platform.job_log import capturing_print
-from gqlplugin.platform.loops import callable_from_any_loop
 from gqlplugin.platform.queue import QueueDepth
 from gqlplugin.platform.temporal.connection import Connection, Options, check, connected, connection
 from gqlplugin.platform.temporal.records import run_of_job

@@ -21,7 +21,7 @@ from gqlplugin.platform.temporal.interpreter import Interpreter
 from gqlplugin.platform.temporal.schedules import Fire, FireActivities, follow_schedules
 from gqlplugin.platform.temporal.sessions import Sessions
 from gqlplugin.platform.temporal.starts import Starts
-from gqlplugin.platform.watchdog import Watchdog
+from gqlplugin.platform.threads import Watchdog
 
 _logger = logging.getLogger("gqlplugin.temporal")
 

@@ -12,8 +12,7 @@ import pytest
 
 from gqlplugin.errors import PlatformUnavailableError
 from gqlplugin.identity import User
-from gqlplugin.platform.base import Platform
-from gqlplugin.platform.ids import uuid7
+from gqlplugin.platform.base import Platform, uuid7
 from gqlplugin.platform.temporal import TemporalPlatform
 from tests.faults.temporal.app import DELIVER, Order
 from tests.faults.temporal.ledger import Ledger

@@ -6,7 +6,7 @@ from gqlplugin.errors import InvalidInputError, JobFailedError
 from gqlplugin.execution import ExecutionStatus, RetryPolicy
 from gqlplugin.job import JobContext, create_workflow_job
 from gqlplugin.platform.embedded import EmbeddedPlatform
-from gqlplugin.platform.replay.notes import MAX_TEXT_LENGTH
+from gqlplugin.platform.replay import MAX_TEXT_LENGTH
 from gqlplugin.testing import MemoryPlatform
 from gqlplugin.wait_point import define_wait_point
 from gqlplugin.workflow import create_workflow

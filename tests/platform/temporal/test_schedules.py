@@ -32,7 +32,7 @@ from gqlplugin.execution import ConcurrencyPolicy
 from gqlplugin.executor import ScheduleArgs, create_executor, function_operation, schedule_trigger
 from gqlplugin.executor.definition import Firing
 from gqlplugin.identity import dump_user, executor_user
-from gqlplugin.platform.ids import is_uuid7
+from gqlplugin.platform.base import is_uuid7
 from gqlplugin.platform.temporal.messages import FACTS, FIRE, Facts, Start
 from gqlplugin.platform.temporal.schedules import Fire, FireActivities, Timetable, fires, follow_schedules
 from gqlplugin.schedule import MissedPolicy

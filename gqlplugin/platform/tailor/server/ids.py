@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from gqlplugin.platform.ids import id_of_names
+from gqlplugin.platform.base import id_of_names
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 

@@ -14,7 +14,7 @@ from pydantic_core import to_jsonable_python
 from gqlplugin import execution as records
 from gqlplugin.errors import PlatformUnavailableError
 from gqlplugin.identity import AuthInvoker, User
-from gqlplugin.platform.ids import machine_user_id
+from gqlplugin.platform.base import machine_user_id
 from gqlplugin.platform.tailor.proto import operator_pb2 as pb
 from gqlplugin.platform.tailor.server.ids import attribute_id
 from gqlplugin.platform.tailor.server.tokens import MachineUserClient

@@ -11,7 +11,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from gqlplugin.platform.ids import machine_user_id
+from gqlplugin.platform.base import machine_user_id
 from gqlplugin.platform.tailor.server import create_server
 from gqlplugin.platform.tailor.server.ids import attribute_id, is_uuid, workflow_id
 from gqlplugin.testing import MemoryPlatform
