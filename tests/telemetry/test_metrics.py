@@ -21,7 +21,8 @@ from gqlplugin.errors import (
 )
 from gqlplugin.execution import ConcurrencyPolicy, ExecutionStatus, RetryPolicy
 from gqlplugin.job import create_workflow_job
-from gqlplugin.platform.embedded import EmbeddedPlatform, queue
+from gqlplugin.platform.embedded import EmbeddedPlatform
+from gqlplugin.platform.embedded.claims import count_queued
 from gqlplugin.platform.embedded.rows import to_microseconds
 from gqlplugin.platform.queue import QueueDepth
 from gqlplugin.testing import MemoryPlatform
@@ -197,12 +198,12 @@ async def test_a_run_that_has_begun_is_not_counted(tmp_path: Path) -> None:
         run_ids = [await counting.trigger(1) for _ in range(3)]
     now = datetime.now(UTC)
     with closing(sqlite3.connect(path)) as connection:
-        assert queue.count_queued(connection, active=[], now=now) == {"counting-runs": 3}
-        assert queue.count_queued(connection, active=[*run_ids[:2], "another"], now=now) == {"counting-runs": 1}
-        assert queue.count_queued(connection, active=[], now=now - timedelta(hours=1)) == {"counting-runs": 3}
+        assert count_queued(connection, active=[], now=now) == {"counting-runs": 3}
+        assert count_queued(connection, active=[*run_ids[:2], "another"], now=now) == {"counting-runs": 1}
+        assert count_queued(connection, active=[], now=now - timedelta(hours=1)) == {"counting-runs": 3}
         connection.execute("UPDATE run SET due_at = ? WHERE id = ?", (to_microseconds(now), run_ids[0]))  # a retry
-        assert queue.count_queued(connection, active=[], now=now - timedelta(hours=1)) == {"counting-runs": 2}
-        assert queue.count_queued(connection, active=[], now=now) == {"counting-runs": 3}
+        assert count_queued(connection, active=[], now=now - timedelta(hours=1)) == {"counting-runs": 2}
+        assert count_queued(connection, active=[], now=now) == {"counting-runs": 3}
 
 
 @pytest.mark.parametrize(

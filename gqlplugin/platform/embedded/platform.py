@@ -24,9 +24,9 @@ from gqlplugin.execution import (
 )
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.base import Binding, Definitions, Entering, bind, callable_from_any_loop, find_binding
-from gqlplugin.platform.embedded.cancels import cancel
-from gqlplugin.platform.embedded.database import checked_path
-from gqlplugin.platform.embedded.due import resume
+from gqlplugin.platform.embedded.claims import resume
+from gqlplugin.platform.embedded.control import cancel, find_waits, resolve
+from gqlplugin.platform.embedded.file import checked_path
 from gqlplugin.platform.embedded.journal import Journal
 from gqlplugin.platform.embedded.reader import (
     count_jobs,
@@ -40,7 +40,6 @@ from gqlplugin.platform.embedded.recorder import JournalRecorder
 from gqlplugin.platform.embedded.retention import ExpiryClock, find_newest
 from gqlplugin.platform.embedded.runner import Runner
 from gqlplugin.platform.embedded.starts import Starts
-from gqlplugin.platform.embedded.waits import find_waits, resolve
 from gqlplugin.platform.embedded.worker import Worker
 from gqlplugin.platform.job_log import capturing_print
 from gqlplugin.platform.record import shown

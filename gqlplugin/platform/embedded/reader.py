@@ -23,7 +23,7 @@ from gqlplugin.execution import (
     by_place,
 )
 from gqlplugin.names import firing_name
-from gqlplugin.platform.embedded.database import open_reader, unavailable
+from gqlplugin.platform.embedded.file import open_reader, unavailable
 from gqlplugin.platform.embedded.rows import JOB_COLUMNS, NOT_READ, RUN_COLUMNS, to_job, to_run
 from gqlplugin.platform.embedded.writer import Writer
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from gqlplugin.platform.base import first_uuid7_of
-from gqlplugin.platform.embedded.database import WRITE_ERRORS
+from gqlplugin.platform.embedded.file import WRITE_ERRORS
 from gqlplugin.platform.embedded.rows import from_microseconds, to_microseconds
 from gqlplugin.platform.embedded.writer import Writer
 

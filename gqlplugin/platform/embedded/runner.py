@@ -22,12 +22,11 @@ from gqlplugin.execution import (
     WorkflowExecution,
 )
 from gqlplugin.platform.base import Definitions
-from gqlplugin.platform.embedded.cancels import find_cancels, settle_cancels
-from gqlplugin.platform.embedded.database import WRITE_ERRORS
-from gqlplugin.platform.embedded.due import (
+from gqlplugin.platform.embedded.claims import (
     Due,
     DueRun,
     begin_again,
+    count_queued,
     count_recovery,
     explain_unknown,
     find_due,
@@ -35,7 +34,8 @@ from gqlplugin.platform.embedded.due import (
     recover,
     restart_waits,
 )
-from gqlplugin.platform.embedded.queue import count_queued
+from gqlplugin.platform.embedded.control import find_cancels, settle_cancels
+from gqlplugin.platform.embedded.file import WRITE_ERRORS
 from gqlplugin.platform.embedded.reader import Reader
 from gqlplugin.platform.embedded.recorder import JournalRecorder
 from gqlplugin.platform.embedded.rows import Row, job_row, state_row, status_in

@@ -15,7 +15,7 @@ from gqlplugin.errors import FailedPreconditionError
 from gqlplugin.execution import WorkflowExecution
 from gqlplugin.lock import FileLock
 from gqlplugin.platform.base import Definitions
-from gqlplugin.platform.embedded.database import WRITE_ERRORS
+from gqlplugin.platform.embedded.file import WRITE_ERRORS
 from gqlplugin.platform.embedded.journal import Journal
 from gqlplugin.platform.embedded.retention import ExpiryClock, find_newest, keep_tidy
 from gqlplugin.platform.embedded.runner import Runner

@@ -22,7 +22,7 @@ from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
 from gqlplugin.errors import InvalidInputError, OutcomeUnknownError, PlatformUnavailableError
-from gqlplugin.platform.embedded.database import (
+from gqlplugin.platform.embedded.file import (
     BUSY_TIMEOUT_SECONDS,
     MEMORY,
     JournalFiles,

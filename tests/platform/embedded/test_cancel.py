@@ -13,7 +13,7 @@ import pytest
 from gqlplugin.execution import ConcurrencyPolicy, ExecutionStatus, RetryPolicy
 from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.embedded import EmbeddedPlatform
-from gqlplugin.platform.embedded.cancels import find_cancels, settle_cancels
+from gqlplugin.platform.embedded.control import find_cancels, settle_cancels
 from gqlplugin.platform.embedded.journal import Journal
 from gqlplugin.testing import MemoryPlatform
 from gqlplugin.workflow import create_workflow

@@ -12,7 +12,7 @@ import pytest
 from gqlplugin.execution import ExecutionStatus
 from gqlplugin.platform.base import uuid7
 from gqlplugin.platform.embedded import EmbeddedPlatform
-from gqlplugin.platform.embedded.database import APPLICATION_ID, SCHEMA_VERSION, SCHEMAS
+from gqlplugin.platform.embedded.file import APPLICATION_ID, SCHEMA_VERSION, SCHEMAS
 from tests.contract.support import all_runs, output_of
 from tests.platform.embedded.support import ALICE, executing, query, who
 

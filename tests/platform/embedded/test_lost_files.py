@@ -16,7 +16,7 @@ from gqlplugin.errors import PlatformUnavailableError
 from gqlplugin.execution import ExecutionStatus
 from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.embedded import EmbeddedPlatform
-from gqlplugin.platform.embedded.database import JournalFiles
+from gqlplugin.platform.embedded.file import JournalFiles
 from gqlplugin.workflow import create_workflow
 from tests.contract.support import all_runs, in_status, output_of, until
 from tests.platform.embedded.support import executing, logged, query, workflow_of
@@ -155,7 +155,7 @@ async def test_a_vacuum_is_no_loss(tmp_path: Path) -> None:
 async def test_a_wal_that_grows_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While somebody reads without an end, the log has the size of the WAL each time that it has doubled."""
     path = tmp_path / "journal.sqlite"
-    monkeypatch.setattr("gqlplugin.platform.embedded.database._LARGE_WAL_BYTES", 1024 * 1024)
+    monkeypatch.setattr("gqlplugin.platform.embedded.file._LARGE_WAL_BYTES", 1024 * 1024)
     async with executing(platform := EmbeddedPlatform(path), echoing):
         with closing(sqlite3.connect(path, isolation_level=None)) as reader, logged(logging.WARNING) as lines:
             reader.execute("BEGIN")

@@ -17,9 +17,8 @@ from gqlplugin.errors import PlatformUnavailableError
 from gqlplugin.execution import ExecutionStatus
 from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.embedded import EmbeddedPlatform, worker
-from gqlplugin.platform.embedded.changes import Changes
-from gqlplugin.platform.embedded.database import open_writer
-from gqlplugin.platform.embedded.journal import Journal
+from gqlplugin.platform.embedded.file import open_writer
+from gqlplugin.platform.embedded.journal import Changes, Journal
 from gqlplugin.platform.embedded.reader import count_jobs
 from gqlplugin.platform.embedded.writer import Writer
 from gqlplugin.workflow import create_workflow

@@ -1,4 +1,4 @@
-"""Opening the journal's file: settings, schema versions, and what can be wrong with it."""
+"""Opens the journal's file: settings, schema versions, and checks that it is ours."""
 
 from __future__ import annotations
 

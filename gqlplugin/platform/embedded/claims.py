@@ -1,9 +1,10 @@
-"""Which runs are to be picked up, and what is known of them."""
+"""Which runs are due, and what is recorded when one is started or restarted."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -258,3 +259,17 @@ def resume(connection: sqlite3.Connection, run_id: str) -> None:
         "UPDATE run SET status = ?, error = NULL, finished_at = NULL, attempt = 0, due_at = ? WHERE id = ?",
         (ExecutionStatus.PENDING_RESUME.value, AT_ONCE, run_id),
     )
+
+
+def count_queued(connection: sqlite3.Connection, *, active: Collection[str], now: datetime) -> Mapping[str, int]:
+    """How many runs are due and have not begun, by workflow."""
+    due_at = to_microseconds(now)
+    due = Counter(dict(connection.execute(f"{_COUNT} GROUP BY workflow_name", (due_at,)).fetchall()))
+    # subtracted, so that the many are counted along their index
+    begun = connection.execute(f"{_COUNT} AND {_AMONG} GROUP BY workflow_name", (due_at, json.dumps(list(active))))
+    due.subtract(dict(begun.fetchall()))
+    return due
+
+
+_COUNT = "SELECT workflow_name, count(*) FROM run WHERE due_at <= ?"
+_AMONG = "id IN (SELECT value FROM json_each(?))"
