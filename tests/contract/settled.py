@@ -8,7 +8,7 @@ from gqlplugin.execution import ExecutionFilter, ExecutionPage, ExecutionStatus,
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.base import callable_from_any_loop
 from gqlplugin.platform.temporal import TemporalPlatform
-from gqlplugin.platform.temporal.describing import status_of
+from gqlplugin.platform.temporal.reading import status_of
 
 _AT_ONCE = 50
 _PATIENCE_SECONDS = 60.0

@@ -18,9 +18,8 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from gqlplugin.errors import NotFoundError
-from gqlplugin.platform.temporal.calls import answering
-from gqlplugin.platform.temporal.messages import ADMISSION, admission_id
-from gqlplugin.platform.temporal.records import MAX_MESSAGE_BYTES
+from gqlplugin.platform.temporal.client import answering
+from gqlplugin.platform.temporal.messages import ADMISSION, MAX_MESSAGE_BYTES, admission_id
 
 OPEN_ADMISSION = "open-admission"
 """The activity that starts the workflow that admits."""

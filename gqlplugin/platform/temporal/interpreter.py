@@ -34,13 +34,17 @@ from gqlplugin.platform.temporal.messages import (
     End,
     Facts,
     Outcome,
+    Record,
     Recorded,
+    RecordTooLargeError,
     Session,
     Start,
     State,
     Wait,
+    dump_error,
+    load_moment,
+    settled,
 )
-from gqlplugin.platform.temporal.records import Record, RecordTooLargeError, dump_error, load_moment, settled
 
 _logger = logging.getLogger("gqlplugin.runs")
 

@@ -19,7 +19,7 @@ from gqlplugin.idempotency import MAX_KEY_LENGTH, note_earlier_start
 from gqlplugin.identity import AuthInvoker, User, dump_invoker, dump_user
 from gqlplugin.platform.base import is_uuid7, uuid7
 from gqlplugin.platform.temporal.batch import MAX_BATCH_BYTES, batch_bytes
-from gqlplugin.platform.temporal.calls import answering
+from gqlplugin.platform.temporal.client import answering
 from gqlplugin.platform.temporal.messages import BATCH, FACTS, MAX_MEMO_CHARACTERS, Facts, NewRun, Start, caller_mark
 from gqlplugin.telemetry import current_trace
 

@@ -26,7 +26,7 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client
 
 from gqlplugin.errors import FailedPreconditionError, PlatformUnavailableError
-from gqlplugin.platform.temporal.attributes import ensure_search_attributes
+from gqlplugin.platform.temporal.client import ensure_search_attributes
 from gqlplugin.platform.temporal.messages import SEARCH_ATTRIBUTES
 from tests.loopback import free_port
 from tests.temporal_server import TemporalServer

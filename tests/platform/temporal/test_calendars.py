@@ -8,7 +8,7 @@ from temporalio.api.workflowservice.v1 import ListScheduleMatchingTimesRequest
 from temporalio.client import Client, ScheduleActionStartWorkflow, ScheduleSpec
 from temporalio.client import Schedule as TemporalSchedule
 
-from gqlplugin.platform.temporal.calendars import HORIZON, catchup_window, is_surplus, spec_of
+from gqlplugin.platform.temporal.schedules import HORIZON, catchup_window, is_surplus, spec_of
 from gqlplugin.schedule import GRACE
 from tests.test_schedule import CHANGES, between, parse, utc
 

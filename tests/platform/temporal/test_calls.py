@@ -13,7 +13,7 @@ from gqlplugin.errors import (
     PlatformCredentialsError,
     PlatformUnavailableError,
 )
-from gqlplugin.platform.temporal.calls import answering
+from gqlplugin.platform.temporal.client import answering
 
 pytestmark = pytest.mark.anyio
 

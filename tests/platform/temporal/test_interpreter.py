@@ -12,9 +12,8 @@ from gqlplugin.execution import ExecutionFilter, ExecutionStatus, JobExecution, 
 from gqlplugin.job import JobContext, create_workflow_job
 from gqlplugin.platform.replay import RunInterrupted
 from gqlplugin.platform.temporal import interpreter, messages
-from gqlplugin.platform.temporal.messages import Answer, Recorded
-from gqlplugin.platform.temporal.recorder import TemporalRecorder
-from gqlplugin.platform.temporal.records import Record
+from gqlplugin.platform.temporal.messages import Answer, Record, Recorded
+from gqlplugin.platform.temporal.worker import TemporalRecorder
 from gqlplugin.wait_point import define_wait_point
 from gqlplugin.workflow import create_workflow
 from tests.contract.support import ended, failed, in_status, jobs_of, output_of, until, workflow_of
@@ -185,7 +184,7 @@ async def test_a_run_whose_record_is_too_large_fails_where_it_must_be_carried(
 ) -> None:
     """It says what to do; what no compression makes small enough is not lost silently."""
     monkeypatch.setattr(messages, "MOST_RECORDED", 1)
-    monkeypatch.setattr("gqlplugin.platform.temporal.records.MAX_MESSAGE_BYTES", 2_000)
+    monkeypatch.setattr("gqlplugin.platform.temporal.messages.MAX_MESSAGE_BYTES", 2_000)
 
     @create_workflow_job(name="noisy-job")
     async def noisy(input: int) -> list[float]:
@@ -196,7 +195,7 @@ async def test_a_run_whose_record_is_too_large_fails_where_it_must_be_carried(
         for number in range(3):
             await noisy.trigger(number)
 
-    monkeypatch.setattr("gqlplugin.platform.temporal.recorder.MAX_JOB_BYTES", 1_000_000)
+    monkeypatch.setattr("gqlplugin.platform.temporal.worker.MAX_JOB_BYTES", 1_000_000)
     async with executing(platform := platform_at(temporal_address, task_queue), growing := workflow_of(main)):
         run = await failed(platform, await growing.trigger())
     assert run.error is not None
@@ -222,7 +221,7 @@ async def test_an_error_of_the_platform_in_a_session_is_tried_again(
                 raise OSError
             return original(text)
 
-    monkeypatch.setattr("gqlplugin.platform.temporal.sessions.Record", Flawed)
+    monkeypatch.setattr("gqlplugin.platform.temporal.worker.Record", Flawed)
 
     @create_workflow_job(name="main-job")
     async def main() -> str:

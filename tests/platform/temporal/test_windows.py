@@ -17,7 +17,7 @@ from temporalio.client import WorkflowExecution
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
 from gqlplugin.platform.temporal.messages import CREATED_AT, WAITING_SINCE
-from gqlplugin.platform.temporal.windows import Order, Position, Windows
+from gqlplugin.platform.temporal.reading import Order, Position, Windows
 
 NEWEST = Order(CREATED_AT, newest_first=True)
 OLDEST = Order(WAITING_SINCE)

@@ -23,14 +23,24 @@ from gqlplugin.errors import (
 from gqlplugin.execution import ExecutionStatus, WorkflowExecution
 from gqlplugin.platform.record import find_wait
 from gqlplugin.platform.temporal.admission import release
-from gqlplugin.platform.temporal.calls import answering
-from gqlplugin.platform.temporal.describing import Describing
-from gqlplugin.platform.temporal.history import History
+from gqlplugin.platform.temporal.client import answering
 from gqlplugin.platform.temporal.interpreter import Interpreter
-from gqlplugin.platform.temporal.messages import FACTS, STATE, Answer, Facts, NewRun, Start, State, caller_mark
-from gqlplugin.platform.temporal.recorder import lean
-from gqlplugin.platform.temporal.records import Record, RecordTooLargeError, row_of
+from gqlplugin.platform.temporal.messages import (
+    FACTS,
+    STATE,
+    Answer,
+    Facts,
+    NewRun,
+    Record,
+    RecordTooLargeError,
+    Start,
+    State,
+    caller_mark,
+    row_of,
+)
+from gqlplugin.platform.temporal.reading import Describing, History
 from gqlplugin.platform.temporal.starts import Limits
+from gqlplugin.platform.temporal.worker import lean
 from gqlplugin.telemetry import count_end
 
 
