@@ -100,9 +100,9 @@ def serve_platform(
     """Serve the application as the Tailor Platform does, to its command line and to `TailorPlatform`."""
     app, path = _said(named, application, database)
     try:
+        from gqlplugin.platform.tailor.credentials import is_loopback  # noqa: PLC0415 - needs an extra
         from gqlplugin.platform.tailor.server import create_server  # noqa: PLC0415 - needs an extra
         from gqlplugin.platform.tailor.server.serving import run_server  # noqa: PLC0415 - needs an extra
-        from gqlplugin.platform.tailor.settings import is_loopback  # noqa: PLC0415 - needs an extra
     except ModuleNotFoundError as error:
         raise MissingExtraError("`gqlplugin serve-platform`", "tailor-server", error) from error
     token, token_said = _operator_token(token_file, path)

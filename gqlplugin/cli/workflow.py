@@ -249,7 +249,7 @@ async def _name_of(platform: EmbeddedPlatform | TailorPlatform, app: App | None,
 def _local_id(app: App, name: str) -> str:
     """The ID that a server of the app gives the workflow."""
     try:
-        from gqlplugin.platform.tailor.server.ids import workflow_id  # noqa: PLC0415 - needs an extra
+        from gqlplugin.platform.tailor.server.served import workflow_id  # noqa: PLC0415 - needs an extra
     except ModuleNotFoundError as error:
         raise MissingExtraError("An ID of a workflow on this machine", "tailor-server", error) from error
     found: str = workflow_id(app.name, name)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gqlplugin.platform.tailor.server.ids import workflow_id
+from gqlplugin.platform.tailor.server.served import workflow_id
 from tests.cli.conftest import Gqlplugin
 from tests.cli.support import APP, ORDER, run_command, running, until
 

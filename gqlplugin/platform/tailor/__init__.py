@@ -9,7 +9,6 @@ try:  # to say what is missing, before anything fails in its own words
 except ImportError as error:
     raise missing_extra("TailorPlatform", "tailor", error) from error
 
-from gqlplugin.platform.tailor.catalog import ApplicationInfo, MachineUserInfo, WorkflowInfo
-from gqlplugin.platform.tailor.platform import TailorPlatform
+from gqlplugin.platform.tailor.platform import ApplicationInfo, MachineUserInfo, TailorPlatform, WorkflowInfo
 
 __all__ = ["ApplicationInfo", "MachineUserInfo", "TailorPlatform", "WorkflowInfo"]

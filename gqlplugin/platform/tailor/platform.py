@@ -1,17 +1,21 @@
-"""The Tailor Platform as a platform: a client of its operator service (TAILOR.md sections 1 to 3)."""
+"""The Tailor Platform as a platform: a client of its operator service."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from datetime import timedelta
-from typing import Self
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Self, TypeVar
 
 import httpx
 from pydantic import SecretStr
 
 from gqlplugin.checks import check_counts, check_durations
-from gqlplugin.errors import FailedPreconditionError, InvalidInputError, NotFoundError
+from gqlplugin.errors import FailedPreconditionError, InvalidInputError, NotFoundError, PlatformUnavailableError
 from gqlplugin.execution import (
     ExecutionFilter,
     ExecutionPage,
@@ -24,12 +28,257 @@ from gqlplugin.execution import (
 )
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.base import Binding, Definitions, Entering, bind, callable_from_any_loop, find_binding
-from gqlplugin.platform.tailor import jobs, steering, waits
-from gqlplugin.platform.tailor.catalog import Catalog
-from gqlplugin.platform.tailor.listing import count_runs, list_runs
-from gqlplugin.platform.tailor.session import Options, Session, open_session
-from gqlplugin.platform.tailor.settings import check_url
+from gqlplugin.platform.tailor.credentials import (
+    Credentials,
+    FixedToken,
+    ProfileToken,
+    TailorSettings,
+    TokenEndpoint,
+    check_url,
+    check_workspace_id,
+    is_loopback,
+    read_login,
+    read_workspace_id,
+)
+from gqlplugin.platform.tailor.exchange import CallError, missing
+from gqlplugin.platform.tailor.messages import (
+    ApplicationMessage,
+    GetApplicationAnswer,
+    ListApplicationsAnswer,
+    ListMachineUsersAnswer,
+    ListWorkflowsAnswer,
+    WorkflowMessage,
+)
+from gqlplugin.platform.tailor.runs import (
+    Starts,
+    cancel,
+    count_jobs,
+    count_runs,
+    get_job,
+    get_jobs,
+    get_run,
+    get_workflow,
+    list_runs,
+    list_waits,
+    look_at_run,
+    resolve,
+    resume,
+)
 from gqlplugin.platform.tailor.transport import Transport
+from gqlplugin.platform.watch import Watches
+
+_PAGE_SIZE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowInfo:
+    """A workflow that the platform knows.
+
+    Attributes:
+        id: A UUID.
+        main_job: The name of its main job.
+        job_functions: The names of the jobs it is made of.
+    """
+
+    id: str
+    name: str
+    main_job: str
+    job_functions: tuple[str, ...]
+    created_at: datetime | None
+    updated_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationInfo:
+    """An application.
+
+    Attributes:
+        auth_namespace: Where its machine users are; empty when it has none.
+        url: Where it is served.
+    """
+
+    name: str
+    auth_namespace: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class MachineUserInfo:
+    """A machine user, without its secret."""
+
+    id: str
+    name: str
+    client_id: str
+    attributes: Mapping[str, Any]
+
+
+L = TypeVar("L", ListApplicationsAnswer, ListMachineUsersAnswer, ListWorkflowsAnswer)
+
+
+class Catalog:
+    """Reads what there is in a workspace.
+
+    Args:
+        connected: Gives the transport, or refuses while there is none.
+    """
+
+    def __init__(self, connected: Callable[[], Transport]) -> None:
+        self._connected = connected
+
+    async def list_workflows(self) -> Sequence[WorkflowInfo]:
+        """All workflows of the workspace."""
+        pages = await _pages(self._connected(), "ListWorkflows", {}, ListWorkflowsAnswer)
+        return [_workflow(one) for page in pages for one in page.workflows]
+
+    async def get_workflow(self, name: str) -> WorkflowInfo:
+        """A workflow by its name.
+
+        Raises:
+            NotFoundError: There is no such workflow.
+        """
+        return _workflow(await get_workflow(self._connected(), name))
+
+    async def list_applications(self) -> Sequence[ApplicationInfo]:
+        """All applications of the workspace."""
+        pages = await _pages(self._connected(), "ListApplications", {}, ListApplicationsAnswer)
+        return [_application(one) for page in pages for one in page.applications]
+
+    async def get_application(self, name: str) -> ApplicationInfo:
+        """An application by its name.
+
+        Raises:
+            NotFoundError: There is no such application.
+        """
+        with missing(f"There is no application {name!r}."):
+            answer = await self._connected().call("GetApplication", {"applicationName": name}, GetApplicationAnswer)
+        return _application(answer.application)
+
+    async def list_machine_users(self, namespace: str) -> Sequence[MachineUserInfo]:
+        """All machine users of an auth namespace.
+
+        Raises:
+            NotFoundError: There is no such namespace.
+        """
+        with missing(f"There is no auth namespace {namespace!r}."):
+            pages = await _pages(
+                self._connected(), "ListAuthMachineUsers", {"authNamespace": namespace}, ListMachineUsersAnswer
+            )
+        return [
+            MachineUserInfo(one.id, one.name, one.client_id, one.attribute_map)
+            for page in pages
+            for one in page.machine_users
+        ]
+
+
+async def _pages(transport: Transport, method: str, message: Mapping[str, object], answer: type[L]) -> list[L]:
+    pages: list[L] = []
+    seen = {""}
+    token: dict[str, object] = {}
+    while True:
+        page = await transport.call(method, {"pageSize": _PAGE_SIZE, **message, **token}, answer)
+        pages.append(page)
+        if page.next_page_token == "":
+            return pages
+        if page.next_page_token in seen:
+            raise PlatformUnavailableError from CallError("unknown", f"the pages of {method} never end")
+        seen.add(page.next_page_token)
+        token = {"pageToken": page.next_page_token}
+
+
+def _workflow(message: WorkflowMessage) -> WorkflowInfo:
+    return WorkflowInfo(
+        id=message.id,
+        name=message.name,
+        main_job=message.main_job_function_name,
+        job_functions=tuple(message.job_functions),
+        created_at=message.created_at,
+        updated_at=message.updated_at,
+    )
+
+
+def _application(message: ApplicationMessage) -> ApplicationInfo:
+    return ApplicationInfo(message.name, message.auth_namespace, message.url)
+
+
+_logger = logging.getLogger("gqlplugin.tailor")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What was given to `TailorPlatform`; None is looked up in the environment and the profile."""
+
+    url: str | None
+    workspace_id: str | None
+    token: SecretStr | None
+    profile: str | None
+    timeout: timedelta
+    poll_interval: timedelta
+    max_poll_interval: timedelta
+    max_connections: int
+    transport: httpx.AsyncBaseTransport | None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What works while the platform is entered."""
+
+    url: str
+    credentials: Credentials
+    transport: Transport
+    starts: Starts
+    watches: Watches
+
+    async def close(self) -> None:
+        """Tell those who wait, let what must not be cut off end, and close the connections."""
+        await self.watches.close()
+        await self.credentials.aclose()
+        await self.transport.aclose()
+
+
+async def open_session(options: Options, *, check_name: Callable[[str], None]) -> Session:
+    """Find out where and as whom, and make the client. Nothing is sent yet.
+
+    Raises:
+        InvalidInputError: The URL or the workspace is missing or not valid.
+        PlatformCredentialsError: There is no token, or it can't be read.
+    """
+    settings = TailorSettings()
+    url = check_url(options.url if options.url is not None else settings.url)
+    if (base := httpx.URL(url)).scheme == "http" and not is_loopback(base.host):
+        _logger.warning("The token is sent to %s without encryption: use https where others can listen", base.host)
+    profile = options.profile or settings.profile
+    workspace_id = options.workspace_id or settings.workspace_id
+    if not workspace_id:
+        workspace_id = await asyncio.to_thread(read_workspace_id, settings, profile)
+    workspace_id = check_workspace_id(workspace_id)
+    token = options.token if options.token is not None else settings.token
+    credentials: Credentials
+    if token is not None:
+        credentials = FixedToken(token)
+        http = _client(options)
+    else:
+        user, login = await asyncio.to_thread(read_login, settings, profile)
+        http = _client(options)
+        endpoint = TokenEndpoint(http, url, settings.client_id, options.timeout)
+        credentials = ProfileToken(settings.profile_path, user, login, endpoint)
+    transport = Transport(http, url, workspace_id, credentials, options.timeout)
+    return Session(
+        url,
+        credentials,
+        transport,
+        Starts(transport, check_name=check_name),
+        Watches(partial(look_at_run, transport), options.poll_interval, options.max_poll_interval),
+    )
+
+
+def _client(options: Options) -> httpx.AsyncClient:
+    seconds = options.timeout.total_seconds()
+    # connecting gets a part of the time, so that a start that never got through can be told from one that is lost
+    timeout = httpx.Timeout(seconds, connect=seconds / 4, pool=seconds / 2)
+    limits = httpx.Limits(
+        max_connections=options.max_connections, max_keepalive_connections=options.max_connections, keepalive_expiry=5
+    )
+    return httpx.AsyncClient(transport=options.transport, limits=limits, timeout=timeout, follow_redirects=False)
 
 
 @callable_from_any_loop
@@ -173,13 +422,13 @@ class TailorPlatform(Catalog):
 
     async def get_execution(self, run_id: str) -> WorkflowExecution:
         """A run by its ID; see `Platform.get_execution`."""
-        return await jobs.get_run(self._connected_transport(), run_id)
+        return await get_run(self._connected_transport(), run_id)
 
     async def get_jobs(
         self, run_ids: Sequence[str], *, values: Values | None = None
     ) -> Mapping[str, Sequence[JobExecution]]:
         """The jobs of runs; see `Platform.get_jobs`."""
-        found = await jobs.get_jobs(self._connected_transport(), run_ids)
+        found = await get_jobs(self._connected_transport(), run_ids)
         return {run_id: [trim_job(job, values) for job in given] for run_id, given in found.items()}
 
     async def get_job(self, job_id: str) -> JobExecution:
@@ -188,7 +437,7 @@ class TailorPlatform(Catalog):
         Raises:
             UnsupportedError: The server is not gqlplugin's, and can't tell of which run it is.
         """
-        return await jobs.get_job(self._connected_transport(), job_id)
+        return await get_job(self._connected_transport(), job_id)
 
     async def list_executions(self, where: ExecutionFilter, *, first: int, after: str | None = None) -> ExecutionPage:
         """A page of runs; see `Platform.list_executions`.
@@ -208,7 +457,7 @@ class TailorPlatform(Catalog):
 
     async def count_jobs(self) -> int:
         """How many jobs there are in all runs, as the server says; see `Platform.count_jobs`."""
-        return await jobs.count_jobs(self._connected_transport())
+        return await count_jobs(self._connected_transport())
 
     async def resume(self, run_id: str) -> None:
         """Run a failed or canceled run again; see `Platform.resume`.
@@ -216,7 +465,7 @@ class TailorPlatform(Catalog):
         Raises:
             OutcomeUnknownError: The platform did not answer, and may have resumed it.
         """
-        await steering.resume(self._connected_transport(), run_id)
+        await resume(self._connected_transport(), run_id)
 
     async def cancel(self, run_id: str) -> None:
         """End a run that has not ended; see `Platform.cancel`.
@@ -225,7 +474,7 @@ class TailorPlatform(Catalog):
             OutcomeUnknownError: The platform did not answer, and may have canceled it.
             UnsupportedError: The server is not gqlplugin's, and can't cancel runs.
         """
-        await steering.cancel(self._connected_transport(), run_id)
+        await cancel(self._connected_transport(), run_id)
 
     async def resolve(self, run_id: str, wait_point: str, result: str, *, job_id: str | None = None) -> None:
         """Answer a run that waits; see `Platform.resolve`.
@@ -234,7 +483,7 @@ class TailorPlatform(Catalog):
             OutcomeUnknownError: The platform did not answer, and may have taken the answer.
             UnsupportedError: The server is not gqlplugin's, and has no wait points.
         """
-        await waits.resolve(self._connected_transport(), run_id, wait_point, result, job_id=job_id)
+        await resolve(self._connected_transport(), run_id, wait_point, result, job_id=job_id)
 
     async def list_waits(self, where: WaitFilter, *, first: int, after: str | None = None) -> WaitPage:
         """A page of the runs that wait; see `Platform.list_waits`.
@@ -242,7 +491,7 @@ class TailorPlatform(Catalog):
         Raises:
             UnsupportedError: The server is not gqlplugin's, and has no wait points.
         """
-        return await waits.list_waits(self._connected_transport(), where, first=first, after=after)
+        return await list_waits(self._connected_transport(), where, first=first, after=after)
 
     async def watch(self, run_id: str) -> AsyncIterator[WorkflowExecution]:
         """The run, again after every change that is noticed, until it has ended; see `Platform.watch`."""

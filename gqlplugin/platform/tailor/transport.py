@@ -26,8 +26,7 @@ from gqlplugin.errors import (
     UnsupportedError,
 )
 from gqlplugin.platform.tailor.credentials import Credentials
-from gqlplugin.platform.tailor.errors import CallError, code_of_status, is_code, public_error
-from gqlplugin.platform.tailor.exchange import Answer, exchange
+from gqlplugin.platform.tailor.exchange import Answer, CallError, code_of_status, exchange, is_code, public_error
 from gqlplugin.platform.tailor.messages import ListWorkflowsAnswer
 from gqlplugin.telemetry import trace_headers
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gqlplugin.platform.tailor.flights import Flights
+from gqlplugin.platform.tailor.exchange import Flights
 from tests.abandoned import Failing, nothing_reported
 
 pytestmark = pytest.mark.anyio

@@ -18,7 +18,7 @@ from gqlplugin.errors import (
     UnsupportedError,
 )
 from gqlplugin.identity import AuthInvoker, User
-from gqlplugin.platform.tailor.starts import header_value
+from gqlplugin.platform.tailor.runs import header_value
 from gqlplugin.workflow import create_workflow
 from tests.contract.support import ALICE, app_of, echo_workflow
 from tests.own_time import in_own_time, running_loop

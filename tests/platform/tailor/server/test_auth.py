@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from gqlplugin.errors import InvalidInputError
 from gqlplugin.platform.tailor.server import create_server
-from gqlplugin.platform.tailor.server.tokens import MachineUserTokens, OperatorToken
+from gqlplugin.platform.tailor.server.served import MachineUserTokens, OperatorToken
 from gqlplugin.testing import MemoryPlatform
 from tests.platform.tailor.server.support import METHODS, TOKEN, Served, Shop, http_client, shop_server
 

@@ -13,7 +13,7 @@ from starlette.routing import Mount
 
 from gqlplugin.platform.base import machine_user_id
 from gqlplugin.platform.tailor.server import create_server
-from gqlplugin.platform.tailor.server.ids import attribute_id, is_uuid, workflow_id
+from gqlplugin.platform.tailor.server.served import attribute_id, is_uuid, workflow_id
 from gqlplugin.testing import MemoryPlatform
 from tests.platform.tailor.server import support
 from tests.platform.tailor.server.support import (

@@ -9,7 +9,7 @@ from starlette.routing import Mount
 
 from gqlplugin.errors import InvalidInputError
 from gqlplugin.platform.tailor.server import create_server
-from gqlplugin.platform.tailor.server.public_url import PublicUrl
+from gqlplugin.platform.tailor.server.serving import PublicUrl
 from gqlplugin.testing import MemoryPlatform
 from tests.platform.tailor.server.support import TOKEN, Client, Shop, http_client, serving, shop_server
 

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gqlplugin.platform.tailor.server.tokens import MachineUserTokens, OperatorToken
+from gqlplugin.platform.tailor.server.served import MachineUserTokens, OperatorToken
 from tests.platform.tailor.server.support import TOKEN, Served, http_client, shop_server
 
 pytestmark = pytest.mark.anyio
