@@ -13,9 +13,9 @@ from pathlib import Path
 from bench.files import fresh
 from bench.shop import Customer, CustomerRef, Notification, OrderProcessing, Receipt, process_order
 from gqlplugin import JobStatus, User, WorkflowExecution, create_workflow, define_app
-from gqlplugin.execution import ExecutionError, ExecutionStatus, JobExecution
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.platform.embedded.rows import JOB_COLUMNS, RUN_COLUMNS, Row, job_row, run_row
+from gqlplugin.runs import ExecutionError, ExecutionStatus, JobExecution
 
 ORIGINALS = 1000
 WORKFLOWS = ("order-processing", "refund", "restock", "monthly-report", "newsletter")

@@ -15,11 +15,11 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from bench.files import fresh
 from bench.measure import Sample, Watch, in_turns, median_cpu, median_milliseconds, median_rate
 from bench.table import Row
+from gqlplugin.checks import firing_name
 from gqlplugin.database.outbox import create_table, table
 from gqlplugin.database.record_changes import Subscription, listening, location_of_engine
 from gqlplugin.database.relay import Relay
 from gqlplugin.identity import dump_user, executor_user
-from gqlplugin.names import firing_name
 from gqlplugin.platform.base import uuid7
 from gqlplugin.platform.embedded import EmbeddedPlatform
 

@@ -21,10 +21,10 @@ from bench.history import LISTING_CALLER, ORIGINALS, app
 from bench.measure import Sample, Watch, in_turns, median_cpu, median_milliseconds
 from bench.table import Bound, Row
 from gqlplugin import Platform, create_schema
-from gqlplugin.execution import ExecutionFilter
 from gqlplugin.graphql.extension import CONTEXT_KEY
 from gqlplugin.platform.base import Binding
 from gqlplugin.platform.embedded import EmbeddedPlatform
+from gqlplugin.runs import ExecutionFilter
 
 FIRST = 20
 KNOWN_IDS = 500

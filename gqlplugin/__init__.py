@@ -25,14 +25,6 @@ from gqlplugin.errors import (
     UnsupportedError,
     WaitTimedOutError,
 )
-from gqlplugin.execution import (
-    ConcurrencyPolicy,
-    ExecutionStatus,
-    JobExecution,
-    JobStatus,
-    RetryPolicy,
-    WorkflowExecution,
-)
 from gqlplugin.executor import (
     Executor,
     FiringOutcome,
@@ -58,6 +50,14 @@ from gqlplugin.job import JobContext, WorkflowJob, create_workflow_job
 from gqlplugin.models.annotations import BigInt
 from gqlplugin.platform.base import Platform
 from gqlplugin.resolver import Resolver, ResolverContext, create_resolver
+from gqlplugin.runs import (
+    ConcurrencyPolicy,
+    ExecutionStatus,
+    JobExecution,
+    JobStatus,
+    RetryPolicy,
+    WorkflowExecution,
+)
 from gqlplugin.secret import Secret, SecretRef, secret
 from gqlplugin.wait_point import WaitPoint, define_wait_point, define_wait_points
 from gqlplugin.workflow import Workflow, create_workflow, trigger_workflow

@@ -22,9 +22,9 @@ from gqlplugin.graphql.limits import Limits
 from gqlplugin.graphql.policy import RunPolicy
 from gqlplugin.graphql.schema import check_operations, create_schema
 from gqlplugin.graphql.schema_operations import bind_schema
-from gqlplugin.oauth.secrets import secret_bytes
 from gqlplugin.platform.base import Platform
 from gqlplugin.platform.health import health_routes
+from gqlplugin.secret import secret_bytes
 from gqlplugin.webhooks import check_secrets, webhook_routes
 
 if TYPE_CHECKING:

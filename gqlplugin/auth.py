@@ -8,12 +8,10 @@ from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
 
 from typing_extensions import TypeForm
 
-from gqlplugin.checks import check_type, read_invoker
+from gqlplugin.checks import Source, caller_source, check_type, read_invoker
 from gqlplugin.errors import DefinitionError, InvalidInputError
 from gqlplugin.identity import AnyInvoker, AuthInvoker, MachineUser, User
-from gqlplugin.oauth.secrets import checked_secret
-from gqlplugin.secret import Secret
-from gqlplugin.source import Source, caller_source
+from gqlplugin.secret import Secret, checked_secret
 
 __all__ = ["Auth", "AuthInvoker", "MachineUser", "User", "define_auth"]
 

@@ -27,7 +27,9 @@ from typing import (
 from pydantic import ValidationError
 
 from gqlplugin.checks import (
+    Source,
     UnresolvedAnnotationError,
+    caller_source,
     check_type,
     function_source,
     hints_of,
@@ -39,7 +41,6 @@ from gqlplugin.errors import DefinitionError, FailedPreconditionError, JobFailed
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.base import EnvValue, JobRuntime, current_job
 from gqlplugin.platform.job_log import JobLog
-from gqlplugin.source import Source, caller_source
 
 I = TypeVar("I")  # noqa: E741 - the input, as O is the output
 O = TypeVar("O")  # noqa: E741

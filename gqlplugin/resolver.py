@@ -31,7 +31,9 @@ from pydantic import BaseModel, create_model
 from strawberry.permission import BasePermission
 
 from gqlplugin.checks import (
+    Source,
     UnresolvedAnnotationError,
+    caller_source,
     check_function,
     check_type,
     checked_invoker,
@@ -39,12 +41,11 @@ from gqlplugin.checks import (
     function_source,
     hints_of,
     parameters_of,
+    pascal_case,
 )
 from gqlplugin.errors import DefinitionError
 from gqlplugin.identity import AnyInvoker, AuthInvoker, User
-from gqlplugin.names import pascal_case
 from gqlplugin.platform.base import EnvValue
-from gqlplugin.source import Source, caller_source
 
 if TYPE_CHECKING:
     from strawberry.types.field import StrawberryField

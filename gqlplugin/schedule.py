@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from cronsim import CronSim, CronSimError
 
+from gqlplugin.checks import Source
 from gqlplugin.errors import DefinitionError
-from gqlplugin.source import Source
 
 MissedPolicy = Literal["last", "all", "none"]
 """Which of the times fire that passed while no process was there to fire them."""

@@ -12,14 +12,12 @@ from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 from pydantic import BaseModel, ValidationError
 from typing_extensions import TypeForm
 
-from gqlplugin.checks import check_annotation, check_type
+from gqlplugin.checks import Source, caller_source, check_annotation, check_type
 from gqlplugin.codec import JsonCodec, NotJsonError, encode, refused
 from gqlplugin.errors import DefinitionError, FailedPreconditionError
-from gqlplugin.execution import PendingWait, WaitFilter
 from gqlplugin.platform.base import Platform, current_binding, current_job
-from gqlplugin.platform.record import wait_name
+from gqlplugin.runs import PendingWait, WaitFilter, wait_name
 from gqlplugin.scope import commit_open
-from gqlplugin.source import Source, caller_source
 
 P = TypeVar("P")
 R = TypeVar("R")

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from pydantic import ValidationError
 from typing_extensions import TypeForm
 
-from gqlplugin.checks import check_annotation, check_function, check_type, is_async, read_invoker, shown
+from gqlplugin.checks import (
+    Source,
+    caller_source,
+    check_annotation,
+    check_function,
+    check_type,
+    is_async,
+    read_invoker,
+    shown,
+)
 from gqlplugin.codec import JsonCodec, NotJsonError, encode, refused
 from gqlplugin.errors import (
     DefinitionError,
@@ -23,14 +32,12 @@ from gqlplugin.errors import (
     UnsupportedError,
     missing_extra,
 )
-from gqlplugin.execution import ConcurrencyPolicy, RetryPolicy
 from gqlplugin.idempotency import keyed_field, refuse_client_key
 from gqlplugin.identity import AnyInvoker, AuthInvoker, User
 from gqlplugin.job import WorkflowJob
 from gqlplugin.platform.base import Binding, Definitions, RunnableWorkflow, current_binding, current_job, uuid7
-from gqlplugin.platform.record import started_name
+from gqlplugin.runs import ConcurrencyPolicy, RetryPolicy, started_name
 from gqlplugin.scope import Scope, commit_open, current_scope
-from gqlplugin.source import Source, caller_source
 from gqlplugin.telemetry import starting
 
 if TYPE_CHECKING:

@@ -25,13 +25,13 @@ from gqlplugin.asgi import create_asgi, graphql_routes, lifespan
 from gqlplugin.authentication.callers import Authenticate
 from gqlplugin.database import define_database, get_db
 from gqlplugin.errors import DefinitionError
-from gqlplugin.execution import WorkflowExecution
 from gqlplugin.executor import create_executor, function_operation, incoming_webhook_trigger
 from gqlplugin.graphql.extension import WorkflowExtension
 from gqlplugin.identity import User
 from gqlplugin.platform.base import Definitions
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.resolver import ResolverContext, create_resolver
+from gqlplugin.runs import WorkflowExecution
 from gqlplugin.secret import secret
 from gqlplugin.testing import MemoryPlatform, serve
 from tests.graphql.shop import auth, define_shop, order_processing, place_order, shop_schema

@@ -29,7 +29,7 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
-from gqlplugin.core_schemas import obstacles
+from gqlplugin.codec import obstacles
 
 
 class Hidden(BaseModel):

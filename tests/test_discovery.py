@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gqlplugin.discovery import discover, reachable_jobs
+from gqlplugin.app import discover, reachable_jobs
 from gqlplugin.errors import DefinitionError
 from gqlplugin.job import WorkflowJob, create_workflow_job
 from tests.sample_shop.order_processing import process_order

@@ -6,7 +6,7 @@ from uuid import RFC_4122, UUID
 
 import pytest
 
-from gqlplugin.execution import (
+from gqlplugin.runs import (
     ConcurrencyPolicy,
     ExecutionStatus,
     JobExecution,

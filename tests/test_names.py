@@ -2,7 +2,7 @@
 
 import pytest
 
-from gqlplugin.names import is_graphql_name, is_name, name_problem, pascal_case
+from gqlplugin.checks import is_graphql_name, is_name, name_problem, pascal_case
 
 
 @pytest.mark.parametrize("name", ["abc", "process-order", "1st", "a--b", "a" * 63, "0" * 3])

@@ -9,14 +9,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from gqlplugin.app import App, define_app
 from gqlplugin.auth import define_auth
+from gqlplugin.checks import firing_name
 from gqlplugin.database import define_database
 from gqlplugin.errors import ForbiddenError, JobFailedError
-from gqlplugin.execution import ExecutionFilter, ExecutionStatus, WorkflowExecution
 from gqlplugin.executor import create_executor, schedule_trigger, workflow_operation
 from gqlplugin.identity import AuthInvoker, User, executor_user
 from gqlplugin.job import create_workflow_job
-from gqlplugin.names import firing_name
 from gqlplugin.platform.base import Binding, bind
+from gqlplugin.runs import ExecutionFilter, ExecutionStatus, WorkflowExecution
 from gqlplugin.testing import MemoryPlatform
 from gqlplugin.workflow import create_workflow, trigger_workflow
 

@@ -22,9 +22,9 @@ from standardwebhooks import Webhook
 import gqlplugin
 from gqlplugin.asgi import create_asgi
 from gqlplugin.cli.serve import find_work
-from gqlplugin.execution import ExecutionFilter
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.platform.tailor.server import create_server
+from gqlplugin.runs import ExecutionFilter
 from gqlplugin.testing import serve
 from tests.contract.support import all_runs, ended
 from tests.loopback import TOKEN, WORKSPACE, free_port, serving

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gqlplugin.checks import Source
 from gqlplugin.errors import DefinitionError
 from gqlplugin.executor import schedule_trigger
 from gqlplugin.schedule import MOST_MISSED, MissedPolicy, Schedule, scheduled_arg
-from gqlplugin.source import Source
 from tests.calls import at_most_calls
 
 SOURCE = Source("app.py", 3)

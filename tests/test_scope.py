@@ -8,10 +8,10 @@ import pytest
 
 from gqlplugin.app import define_app
 from gqlplugin.errors import FailedPreconditionError, JobFailedError
-from gqlplugin.execution import ExecutionStatus
 from gqlplugin.graphql.schema import create_schema
 from gqlplugin.job import create_workflow_job
 from gqlplugin.resolver import ResolverContext, create_resolver
+from gqlplugin.runs import ExecutionStatus
 from gqlplugin.scope import Scope, current_scope, enter_scope
 from gqlplugin.testing import MemoryPlatform
 from gqlplugin.workflow import create_workflow

@@ -7,14 +7,14 @@ import strawberry
 from pydantic import BaseModel, Field
 
 from gqlplugin.app import define_app
+from gqlplugin.checks import firing_name
 from gqlplugin.errors import DefinitionError, FailedPreconditionError, InvalidInputError, PlatformNotBoundError
-from gqlplugin.execution import ExecutionStatus, WaitFilter
 from gqlplugin.executor import ScheduleArgs, create_executor, function_operation, schedule_trigger
 from gqlplugin.graphql.schema import create_schema
 from gqlplugin.identity import executor_user
 from gqlplugin.job import create_workflow_job
-from gqlplugin.names import firing_name
 from gqlplugin.resolver import ResolverContext, create_resolver
+from gqlplugin.runs import ExecutionStatus, WaitFilter
 from gqlplugin.testing import MemoryPlatform
 from gqlplugin.wait_point import WaitPoint, define_wait_point, define_wait_points
 from gqlplugin.workflow import create_workflow

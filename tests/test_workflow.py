@@ -8,8 +8,8 @@ from pydantic.alias_generators import to_camel
 
 from gqlplugin.auth import AuthInvoker, User, define_auth
 from gqlplugin.errors import DefinitionError, ForbiddenError, InvalidInputError, PlatformNotBoundError
-from gqlplugin.execution import ConcurrencyPolicy, RetryPolicy
 from gqlplugin.job import create_workflow_job
+from gqlplugin.runs import ConcurrencyPolicy, RetryPolicy
 from gqlplugin.workflow import create_workflow, trigger_workflow
 
 pytestmark = pytest.mark.anyio

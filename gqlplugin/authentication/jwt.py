@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from pydantic_core import from_json
 
 from gqlplugin.authentication.callers import Authenticated, AuthRequest
-from gqlplugin.checks import check_durations
+from gqlplugin.checks import caller_source, check_durations
 from gqlplugin.errors import (
     AuthenticationUnavailableError,
     DefinitionError,
@@ -29,9 +29,7 @@ from gqlplugin.errors import (
     missing_extra,
 )
 from gqlplugin.identity import NIL_UUID, User
-from gqlplugin.oauth.secrets import checked_secret, secret_bytes
-from gqlplugin.secret import Secret
-from gqlplugin.source import caller_source
+from gqlplugin.secret import Secret, checked_secret, secret_bytes
 from gqlplugin.tasks import begin
 
 try:

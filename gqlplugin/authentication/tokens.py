@@ -8,14 +8,12 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 from gqlplugin.authentication.callers import Authenticated, caller_of
-from gqlplugin.checks import check_duration
+from gqlplugin.checks import caller_source, check_duration
 from gqlplugin.errors import DefinitionError, UnauthenticatedError
 from gqlplugin.identity import MachineUser, RunGrant, User
 from gqlplugin.oauth import sign, subject_of, verify
-from gqlplugin.oauth.secrets import checked_secret, derive, secret_bytes
 from gqlplugin.platform.base import AuthNamespace
-from gqlplugin.secret import Secret
-from gqlplugin.source import caller_source
+from gqlplugin.secret import Secret, checked_secret, derive, secret_bytes
 
 _MACHINE_USER_AUDIENCE = "gqlplugin/machine-user"
 

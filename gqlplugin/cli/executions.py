@@ -18,6 +18,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from gqlplugin.checks import executor_of
 from gqlplugin.cli.output import (
     UsageError,
     brief,
@@ -40,7 +41,9 @@ from gqlplugin.cli.output import (
 )
 from gqlplugin.cli.target import Target, takes_target
 from gqlplugin.errors import NotFoundError, PlatformUnavailableError
-from gqlplugin.execution import (
+from gqlplugin.lock import FileLock
+from gqlplugin.platform.base import Platform
+from gqlplugin.runs import (
     ExecutionError,
     ExecutionFilter,
     ExecutionStatus,
@@ -49,9 +52,6 @@ from gqlplugin.execution import (
     WorkflowExecution,
     by_place,
 )
-from gqlplugin.lock import FileLock
-from gqlplugin.names import executor_of
-from gqlplugin.platform.base import Platform
 
 
 def tree(run: WorkflowExecution, jobs: Sequence[JobExecution], *, rows: int | None = None) -> RenderableType:

@@ -12,6 +12,7 @@ import typer
 from rich.text import Text
 
 from gqlplugin.app import App
+from gqlplugin.checks import firing_name
 from gqlplugin.cli.executions import (
     IntervalOption,
     JsonOption,
@@ -46,11 +47,10 @@ from gqlplugin.cli.output import (
 from gqlplugin.cli.target import APPLICATION, Target, takes_target
 from gqlplugin.cli.workflow import QuietOption, check_options, read_argument, say_started
 from gqlplugin.errors import InvalidInputError, NotFoundError
-from gqlplugin.execution import ExecutionFilter, ExecutionStatus
 from gqlplugin.executor import Executor, ScheduleTrigger
 from gqlplugin.executor.trigger import TriggerKind
 from gqlplugin.identity import executor_user
-from gqlplugin.names import firing_name
+from gqlplugin.runs import ExecutionFilter, ExecutionStatus
 
 
 @takes_target

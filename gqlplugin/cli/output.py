@@ -19,11 +19,11 @@ from rich.table import Table
 from rich.text import Text
 
 from gqlplugin.app import App
+from gqlplugin.checks import executor_of
 from gqlplugin.errors import InvalidInputError, missing_extra
-from gqlplugin.execution import ExecutionError, JobExecution, PendingWait, WorkflowExecution
 from gqlplugin.executor import Executor
 from gqlplugin.executor.definition import arguments_hash_of, attempts_of, next_time_of, outcome_of
-from gqlplugin.names import executor_of
+from gqlplugin.runs import ExecutionError, JobExecution, PendingWait, WorkflowExecution
 
 # What a terminal may take as a command, what turns the direction of text, other line ends, and half surrogates.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")

@@ -53,9 +53,9 @@ from gqlplugin.cli.output import (
 from gqlplugin.cli.target import Target, takes_target
 from gqlplugin.codec import NotJsonError, refused
 from gqlplugin.errors import FailedPreconditionError, InvalidInputError, NotFoundError
-from gqlplugin.execution import ExecutionStatus, WaitFilter
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.embedded import EmbeddedPlatform
+from gqlplugin.runs import ExecutionStatus, WaitFilter
 
 if TYPE_CHECKING:
     from gqlplugin.platform.tailor import TailorPlatform

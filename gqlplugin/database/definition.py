@@ -25,14 +25,13 @@ from sqlalchemy.exc import (
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
-from gqlplugin.checks import check_type
+from gqlplugin.checks import Source, caller_source, check_type
 from gqlplugin.database import outbox
 from gqlplugin.database.record_changes import Location, Subscription, listening, location_of_engine, location_of_url
 from gqlplugin.database.relay import Relay
 from gqlplugin.errors import HOW_TO_RUN, DefinitionError, FailedPreconditionError, SetupError
 from gqlplugin.platform.base import Definitions, Platform, current_job, find_binding
 from gqlplugin.scope import current_scope
-from gqlplugin.source import Source, caller_source
 from gqlplugin.tasks import begin, result_of
 
 R = TypeVar("R")

@@ -35,10 +35,10 @@ from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.types import NullType, TypeEngine
 from typing_extensions import TypedDict
 
+from gqlplugin.checks import firing_name
 from gqlplugin.database.outbox import OutboxRow, Start, insert_starts
 from gqlplugin.errors import DefinitionError, FailedPreconditionError, InvalidInputError, SetupError
 from gqlplugin.identity import NIL_UUID, executor_user
-from gqlplugin.names import firing_name
 from gqlplugin.platform.base import uuid7
 
 # what a column may hold: bytes that are no text, and a float or a decimal that JSON has no number for

@@ -27,10 +27,10 @@ from gqlplugin.errors import (
     UnsupportedError,
     contained,
 )
-from gqlplugin.execution import ExecutionStatus
 from gqlplugin.identity import load_invoker, load_user
 from gqlplugin.lock import FileLock, keep_from_children, let_go
 from gqlplugin.platform.base import Platform
+from gqlplugin.runs import ExecutionStatus
 from gqlplugin.telemetry import load_trace, starting, within_trace
 
 

@@ -13,17 +13,15 @@ from typing import Any, Generic, TypeVar
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from gqlplugin.checks import check_function, check_type
+from gqlplugin.checks import Source, caller_source, check_function, check_type, firing_name
 from gqlplugin.codec import JsonCodec, NotJsonError, check_json, describe, refused
 from gqlplugin.errors import FailedPreconditionError, InvalidInputError, JobFailedError, contained
-from gqlplugin.execution import ConcurrencyPolicy, ExecutionStatus, RetryPolicy, WorkflowExecution
 from gqlplugin.executor.operation import FiringOutcome, Operation
 from gqlplugin.executor.trigger import ScheduleTrigger, Trigger
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.job import JobContext
-from gqlplugin.names import firing_name
 from gqlplugin.platform.base import JobRuntime
-from gqlplugin.source import Source, caller_source
+from gqlplugin.runs import ConcurrencyPolicy, ExecutionStatus, RetryPolicy, WorkflowExecution
 
 A = TypeVar("A")
 

@@ -28,6 +28,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from gqlplugin.checks import (
     UnresolvedAnnotationError,
+    caller_source,
     check_function,
     check_type,
     checked_invoker,
@@ -43,12 +44,11 @@ from gqlplugin.errors import (
     PlatformNotBoundError,
     contained,
 )
-from gqlplugin.execution import RetryPolicy
 from gqlplugin.executor.trigger import Registry
 from gqlplugin.identity import AnyInvoker, AuthInvoker
 from gqlplugin.job import JobContext, is_context
 from gqlplugin.platform.base import Definitions, JobRuntime, find_binding
-from gqlplugin.source import caller_source
+from gqlplugin.runs import RetryPolicy
 from gqlplugin.workflow import Workflow, trigger_workflow
 
 if TYPE_CHECKING:

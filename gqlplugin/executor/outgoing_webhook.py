@@ -20,14 +20,13 @@ from typing import Any, TypeVar
 import httpx
 from pydantic import BaseModel, SecretStr
 
-from gqlplugin.checks import check_duration, check_function, check_type
+from gqlplugin.checks import caller_source, check_duration, check_function, check_type
 from gqlplugin.codec import JsonCodec, NotJsonError
 from gqlplugin.errors import DefinitionError, FailedPreconditionError, GqlpluginError, JobFailedError
 from gqlplugin.executor.operation import TEN_ATTEMPTS, FiringOutcome, Operation, backoff, evaluated
 from gqlplugin.job import JobContext
 from gqlplugin.platform.base import JobRuntime
 from gqlplugin.secret import Secret, SecretRef, reveal
-from gqlplugin.source import caller_source
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network

@@ -23,7 +23,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from gqlplugin.checks import check_annotation, check_type
+from gqlplugin.checks import Source, caller_source, check_annotation, check_type
 from gqlplugin.codec import JsonCodec
 from gqlplugin.errors import DefinitionError
 from gqlplugin.identity import NIL_UUID, AuthInvoker
@@ -31,7 +31,6 @@ from gqlplugin.platform.base import RunningDatabase
 from gqlplugin.resolver import Resolver
 from gqlplugin.schedule import MissedPolicy, Schedule
 from gqlplugin.secret import Secret, SecretRef
-from gqlplugin.source import Source, caller_source
 from gqlplugin.workflow import Workflow
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints, TypeAdapter
 
 from gqlplugin.errors import FieldProblem, InvalidInputError
-from gqlplugin.execution import ExecutionStatus, JobExecution, WorkflowExecution, by_place
+from gqlplugin.runs import ExecutionStatus, JobExecution, WorkflowExecution, by_place
 
 MAX_CURSOR_LENGTH = 32_768
 MAX_NAMED = 200

@@ -12,8 +12,8 @@ from strawberry.relay import PageInfo
 from strawberry.types.field import StrawberryField
 
 from gqlplugin.app import App
+from gqlplugin.checks import executor_of, firing_name
 from gqlplugin.errors import ForbiddenError, NotFoundError, UnauthenticatedError
-from gqlplugin.execution import ExecutionFilter
 from gqlplugin.executor import definition
 from gqlplugin.executor.definition import arguments_hash_of, attempts_of, next_time_of, outcome_of
 from gqlplugin.executor.operation import FiringOutcome
@@ -21,8 +21,8 @@ from gqlplugin.graphql.pages import IS_PAGE, After, First, check_first, page_inf
 from gqlplugin.graphql.policy import RunPolicy, decided
 from gqlplugin.graphql.response_limits import parse_for_answer, selected_values, value_of
 from gqlplugin.graphql.run_types import WorkflowRun, shown
-from gqlplugin.names import executor_of, firing_name
 from gqlplugin.platform.base import Binding, current_binding
+from gqlplugin.runs import ExecutionFilter
 
 
 @strawberry.enum(description="What executors wait for.")

@@ -33,9 +33,8 @@ from graphql import (
 from graphql.validation import ASTValidationRule
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 
-from gqlplugin.checks import check_type
+from gqlplugin.checks import caller_source, check_type
 from gqlplugin.graphql.pages import IS_PAGE, MAX_PAGE
-from gqlplugin.source import caller_source
 
 LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
 BAD_USER_INPUT = "BAD_USER_INPUT"

@@ -22,13 +22,12 @@ from graphql import (
 from graphql.validation import ASTValidationRule
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 
-from gqlplugin.checks import check_function, is_async, shown
+from gqlplugin.checks import caller_source, check_function, is_async, shown
 from gqlplugin.errors import DefinitionError, ForbiddenError, UnauthenticatedError
-from gqlplugin.execution import ExecutionFilter, WorkflowExecution
 from gqlplugin.graphql.errors import FORBIDDEN
 from gqlplugin.identity import User, is_executor_user
 from gqlplugin.platform.base import Binding
-from gqlplugin.source import caller_source
+from gqlplugin.runs import ExecutionFilter, WorkflowExecution
 
 T = TypeVar("T")
 

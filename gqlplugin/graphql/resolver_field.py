@@ -20,7 +20,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from strawberry.types import ExecutionContext
 from strawberry.types.field import StrawberryField
 
-from gqlplugin.checks import is_async
+from gqlplugin.checks import executor_of, is_async
 from gqlplugin.codec import JsonCodec, NotJsonError, describe
 from gqlplugin.errors import (
     DefinitionError,
@@ -47,7 +47,6 @@ from gqlplugin.models.fields import (
     output_shape,
     reads_json_models,
 )
-from gqlplugin.names import executor_of
 from gqlplugin.platform.base import Binding, Definitions, EnvValue, Platform, find_binding
 from gqlplugin.resolver import Resolver, ResolverContext
 from gqlplugin.scope import Scope, enter_scope

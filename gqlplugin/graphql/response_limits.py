@@ -18,8 +18,8 @@ from strawberry.schema import Schema
 from strawberry.schema.name_converter import NameConverter
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
-from gqlplugin.execution import Allowance, Values
 from gqlplugin.graphql.limits import LIMIT_EXCEEDED, Limits
+from gqlplugin.runs import Allowance, Values
 
 RESPONSE_LIMIT_KEY = "gqlplugin_response_limit"
 """Where our ASGI view puts a `Budget`, or the bytes of each answer, into Strawberry's context."""

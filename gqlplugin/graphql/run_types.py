@@ -11,10 +11,10 @@ import strawberry
 from pydantic_core import from_json
 from strawberry.scalars import JSON
 
-from gqlplugin.execution import ExecutionStatus, JobExecution, JobStatus, WorkflowExecution
 from gqlplugin.graphql.response_limits import parse_for_answer, selected_values, value_of
 from gqlplugin.platform.base import Platform
 from gqlplugin.platform.job_log import public_line
+from gqlplugin.runs import ExecutionStatus, JobExecution, JobStatus, WorkflowExecution
 from gqlplugin.tasks import begin, result_of
 
 R = TypeVar("R", bound="WorkflowRun")

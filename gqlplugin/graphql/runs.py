@@ -13,9 +13,9 @@ from strawberry.relay import PageInfo
 from strawberry.types.field import StrawberryField
 
 from gqlplugin.app import App
+from gqlplugin.checks import executor_of, pascal_case
 from gqlplugin.codec import JsonCodec
 from gqlplugin.errors import DefinitionError, ForbiddenError, NotFoundError
-from gqlplugin.execution import ExecutionFilter, ExecutionStatus, WorkflowExecution
 from gqlplugin.graphql.executors import ExecutorJob
 from gqlplugin.graphql.pages import IS_PAGE, After, First, check_first, page_info
 from gqlplugin.graphql.policy import FOR_CANCELING, FOR_READING, RunPolicy, decided, may_cancel, may_see
@@ -23,8 +23,8 @@ from gqlplugin.graphql.response_limits import selected_values, value_of
 from gqlplugin.graphql.run_types import WorkflowJobRun, WorkflowRun, shown
 from gqlplugin.graphql.types import stored_field
 from gqlplugin.graphql.updates import UPDATE_NAMES, updates_field
-from gqlplugin.names import executor_of, pascal_case
 from gqlplugin.platform.base import current_binding
+from gqlplugin.runs import ExecutionFilter, ExecutionStatus, WorkflowExecution
 from gqlplugin.workflow import Workflow
 
 

@@ -13,7 +13,6 @@ import strawberry
 from strawberry.types.field import StrawberryField
 
 from gqlplugin.errors import GqlpluginError, PlatformUnavailableError
-from gqlplugin.execution import ExecutionStatus, JobExecution, WorkflowExecution
 from gqlplugin.graphql.cursor import (
     Change,
     JobEnd,
@@ -31,6 +30,7 @@ from gqlplugin.graphql.policy import FOR_READING
 from gqlplugin.graphql.run_types import KnownJobs, WorkflowJobRun, WorkflowRun, job_run, workflow_run
 from gqlplugin.platform.base import Platform, current_binding
 from gqlplugin.platform.job_log import public_line
+from gqlplugin.runs import ExecutionStatus, JobExecution, WorkflowExecution
 from gqlplugin.tasks import begin
 
 V = TypeVar("V")

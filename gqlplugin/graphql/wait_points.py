@@ -16,9 +16,9 @@ from strawberry.scalars import JSON
 from strawberry.types.field import StrawberryField
 
 from gqlplugin.app import App
+from gqlplugin.checks import Source, pascal_case
 from gqlplugin.codec import JsonCodec, describe, encode
 from gqlplugin.errors import DefinitionError, FieldProblem, ForbiddenError, InvalidInputError
-from gqlplugin.execution import ExecutionFilter, ExecutionStatus, PendingWait, WaitFilter
 from gqlplugin.graphql.pages import IS_PAGE, After, First, check_first, page_info
 from gqlplugin.graphql.policy import RunPolicy, decided
 from gqlplugin.graphql.resolver_field import InputReader, parameter_of, set_defaults
@@ -27,9 +27,8 @@ from gqlplugin.graphql.run_types import WorkflowRun
 from gqlplugin.graphql.runs import Runs
 from gqlplugin.graphql.types import stored_field
 from gqlplugin.models.fields import ModelField, arguments_of
-from gqlplugin.names import pascal_case
 from gqlplugin.platform.base import current_binding
-from gqlplugin.source import Source
+from gqlplugin.runs import ExecutionFilter, ExecutionStatus, PendingWait, WaitFilter
 from gqlplugin.wait_point import WaitPoint
 
 _RESULT = "result"

@@ -20,8 +20,8 @@ import pydantic_core
 from pydantic import BaseModel, ConfigDict, RootModel
 from strawberry.scalars import ID, JSON
 
+from gqlplugin.checks import is_graphql_name
 from gqlplugin.errors import DefinitionError
-from gqlplugin.names import is_graphql_name
 
 Position = Literal["input", "output"]
 

@@ -18,6 +18,7 @@ from pydantic.fields import ComputedFieldInfo, FieldInfo
 from pydantic_core import PydanticUndefined, from_json
 from strawberry.utils.str_converters import to_camel_case
 
+from gqlplugin.checks import Source, is_graphql_name, pascal_case
 from gqlplugin.errors import DefinitionError
 from gqlplugin.models.annotations import (
     SECRETS,
@@ -41,8 +42,6 @@ from gqlplugin.models.annotations import (
     strawberry_name,
     type_name,
 )
-from gqlplugin.names import is_graphql_name, pascal_case
-from gqlplugin.source import Source
 
 
 class TypedResolver(Protocol):

@@ -24,7 +24,8 @@ from gqlplugin.errors import (
     PlatformUnavailableError,
     SetupError,
 )
-from gqlplugin.execution import (
+from gqlplugin.identity import AuthInvoker, MachineUser, RunGrant, User
+from gqlplugin.runs import (
     ConcurrencyPolicy,
     ExecutionFilter,
     ExecutionPage,
@@ -35,7 +36,6 @@ from gqlplugin.execution import (
     WaitPage,
     WorkflowExecution,
 )
-from gqlplugin.identity import AuthInvoker, MachineUser, RunGrant, User
 from gqlplugin.schedule import Schedule
 
 _NAMESPACE = UUID("6f0b1d0e-5c0f-5d0b-9a53-0d4c6c1b7e21")

@@ -24,7 +24,10 @@ from gqlplugin.errors import (
     WaitTimedOutError,
     is_failure,
 )
-from gqlplugin.execution import (
+from gqlplugin.identity import AuthInvoker
+from gqlplugin.platform.base import Definitions, JobRuntime, RunnableJob, current_job
+from gqlplugin.platform.job_log import JobLog, PrintedText
+from gqlplugin.runs import (
     ExecutionError,
     ExecutionStatus,
     JobExecution,
@@ -32,12 +35,11 @@ from gqlplugin.execution import (
     Progress,
     RetryPolicy,
     WorkflowExecution,
+    effect_name,
     job_id_at,
+    started_name,
+    wait_name,
 )
-from gqlplugin.identity import AuthInvoker
-from gqlplugin.platform.base import Definitions, JobRuntime, RunnableJob, current_job
-from gqlplugin.platform.job_log import JobLog, PrintedText
-from gqlplugin.platform.record import effect_name, started_name, wait_name
 from gqlplugin.scope import Scope, enter_scope
 from gqlplugin.tasks import begin, result_of
 from gqlplugin.telemetry import Span, count_job, job_span, run_span, starting

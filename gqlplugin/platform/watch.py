@@ -9,7 +9,7 @@ from copy import copy
 from datetime import timedelta
 
 from gqlplugin.errors import PlatformUnavailableError
-from gqlplugin.execution import WorkflowExecution
+from gqlplugin.runs import WorkflowExecution
 
 TOLERATED_FAILURES = 5
 _GROWTH = 1.5

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 
-from gqlplugin.execution import ExecutionStatus, JobExecution, WorkflowExecution, job_id_at
+from gqlplugin.runs import ExecutionStatus, JobExecution, WorkflowExecution, job_id_at
 from gqlplugin.telemetry.span import NO_SPAN, NO_START, Span, Start
 
 _NOWHERE = nullcontext()

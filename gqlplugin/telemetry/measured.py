@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 from opentelemetry import metrics
 
-from gqlplugin.execution import ExecutionStatus, JobExecution, WorkflowExecution
+from gqlplugin.runs import ExecutionStatus, JobExecution, WorkflowExecution
 from gqlplugin.telemetry import names
 from gqlplugin.telemetry.queues import queue_depths
 

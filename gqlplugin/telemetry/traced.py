@@ -17,7 +17,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from gqlplugin.errors import GqlpluginError, JobFailedError
-from gqlplugin.execution import WorkflowExecution, job_id_at
+from gqlplugin.runs import WorkflowExecution, job_id_at
 from gqlplugin.telemetry import names
 from gqlplugin.telemetry.measured import count_trigger
 from gqlplugin.telemetry.span import NO_SPAN, Span, Start

@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from gqlplugin.app import App
+from gqlplugin.checks import firing_name
 from gqlplugin.errors import (
     IdempotencyKeyReusedError,
     InvalidInputError,
@@ -24,7 +25,6 @@ from gqlplugin.errors import (
 )
 from gqlplugin.executor.trigger import MAX_BODY_BYTES, IncomingWebhookTrigger
 from gqlplugin.identity import executor_user
-from gqlplugin.names import firing_name
 from gqlplugin.platform.base import Binding, Platform, bind
 from gqlplugin.telemetry import starting
 from gqlplugin.webhooks.request import (

@@ -17,11 +17,11 @@ from gqlplugin.app import define_app
 from gqlplugin.asgi import create_asgi
 from gqlplugin.authentication.tokens import RunTokens
 from gqlplugin.errors import DefinitionError, FailedPreconditionError, UnauthenticatedError
-from gqlplugin.execution import ExecutionFilter
 from gqlplugin.graphql.extension import WorkflowExtension
 from gqlplugin.graphql.schema import create_schema
 from gqlplugin.identity import RunGrant, User
 from gqlplugin.resolver import ResolverContext, create_resolver
+from gqlplugin.runs import ExecutionFilter
 from gqlplugin.secret import secret
 from gqlplugin.testing import GraphQLClient, GraphQLResult, MemoryPlatform, serve
 from tests.authentication.support import SECRET, forged

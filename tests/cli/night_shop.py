@@ -9,7 +9,6 @@ from pydantic import BaseModel, SecretStr
 
 from gqlplugin.app import define_app
 from gqlplugin.errors import JobFailedError
-from gqlplugin.execution import RetryPolicy
 from gqlplugin.executor import (
     Executor,
     ScheduleArgs,
@@ -22,6 +21,7 @@ from gqlplugin.executor import (
 )
 from gqlplugin.job import create_workflow_job
 from gqlplugin.resolver import ResolverContext, create_resolver
+from gqlplugin.runs import RetryPolicy
 from gqlplugin.workflow import create_workflow
 
 SECRET = "hunter2-hunter2-hunter2"  # noqa: S105 - what must not be shown

@@ -11,10 +11,10 @@ from pydantic import BaseModel
 from gqlplugin.app import App, define_app
 from gqlplugin.auth import define_auth
 from gqlplugin.errors import JobFailedError
-from gqlplugin.execution import ConcurrencyPolicy
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.job import JobContext, create_workflow_job
 from gqlplugin.resolver import ResolverContext, create_resolver
+from gqlplugin.runs import ConcurrencyPolicy
 from gqlplugin.wait_point import define_wait_point
 from gqlplugin.workflow import create_workflow
 

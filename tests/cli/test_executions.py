@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gqlplugin.execution import ExecutionStatus
+from gqlplugin.runs import ExecutionStatus
 from tests.cli.conftest import Gqlplugin
 from tests.cli.support import ORDER
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from gqlplugin.execution import WorkflowExecution
 from gqlplugin.identity import executor_user
 from gqlplugin.platform.embedded import EmbeddedPlatform
+from gqlplugin.runs import WorkflowExecution
 from tests.cli.conftest import Gqlplugin
 from tests.cli.night_shop import SECRET, app
 from tests.cli.support import on_terminal, plain, run_command, running, worker

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from rich.console import Console
 
 from gqlplugin.cli.executions import tree
-from gqlplugin.execution import (
+from gqlplugin.runs import (
     ExecutionError,
     ExecutionStatus,
     JobExecution,

@@ -21,10 +21,10 @@ from cryptography.x509.oid import NameOID
 from gqlplugin.asgi import create_asgi
 from gqlplugin.cli.output import UsageError
 from gqlplugin.cli.serve import find_work
-from gqlplugin.execution import ExecutionStatus, JobExecution, JobStatus, WorkflowExecution
 from gqlplugin.identity import User
 from gqlplugin.platform.base import Binding, Definitions, Platform, bind
 from gqlplugin.platform.temporal import TemporalPlatform
+from gqlplugin.runs import ExecutionStatus, JobExecution, JobStatus, WorkflowExecution
 from gqlplugin.testing import MemoryPlatform, serve
 from tests.cli import shop
 from tests.cli.conftest import Gqlplugin

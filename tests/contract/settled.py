@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 
 from gqlplugin.errors import NotFoundError
-from gqlplugin.execution import ExecutionFilter, ExecutionPage, ExecutionStatus, WaitFilter, WaitPage
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.base import callable_from_any_loop
 from gqlplugin.platform.temporal import TemporalPlatform
 from gqlplugin.platform.temporal.reading import status_of
+from gqlplugin.runs import ExecutionFilter, ExecutionPage, ExecutionStatus, WaitFilter, WaitPage
 
 _AT_ONCE = 50
 _PATIENCE_SECONDS = 60.0

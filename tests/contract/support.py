@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 from gqlplugin.app import define_app
 from gqlplugin.auth import Auth
-from gqlplugin.execution import ExecutionFilter, ExecutionStatus, JobExecution, WorkflowExecution
 from gqlplugin.identity import User
 from gqlplugin.job import WorkflowJob, create_workflow_job
 from gqlplugin.platform.base import Definitions, EnvValue, Platform
+from gqlplugin.runs import ExecutionFilter, ExecutionStatus, JobExecution, WorkflowExecution
 from gqlplugin.workflow import Workflow, create_workflow
 
 T = TypeVar("T")

@@ -12,8 +12,8 @@ from gqlplugin.errors import (
     PlatformNotBoundError,
     UnsupportedError,
 )
-from gqlplugin.execution import ExecutionStatus
 from gqlplugin.platform.base import Platform
+from gqlplugin.runs import ExecutionStatus
 from gqlplugin.workflow import trigger_workflow
 from tests.contract.support import (
     ALICE,

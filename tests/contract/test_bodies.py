@@ -9,9 +9,9 @@ from typing import Any, NoReturn
 import pytest
 
 from gqlplugin.errors import JobFailedError
-from gqlplugin.execution import ExecutionStatus, JobStatus
 from gqlplugin.job import JobContext, create_workflow_job
 from gqlplugin.platform.base import Platform
+from gqlplugin.runs import ExecutionStatus, JobStatus
 from tests.contract.support import ended, executing, failed, jobs_of, output_of, workflow_of
 
 pytestmark = pytest.mark.anyio

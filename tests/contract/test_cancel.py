@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 
 from gqlplugin.errors import FailedPreconditionError, JobFailedError, NotFoundError
-from gqlplugin.execution import ConcurrencyPolicy, ExecutionStatus, JobStatus, RetryPolicy
 from gqlplugin.job import JobContext, create_workflow_job
 from gqlplugin.platform.base import Platform, uuid7
+from gqlplugin.runs import ConcurrencyPolicy, ExecutionStatus, JobStatus, RetryPolicy
 from gqlplugin.workflow import create_workflow
 from tests.contract.support import (
     ALICE,

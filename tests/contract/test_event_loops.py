@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from gqlplugin.errors import FailedPreconditionError, InvalidInputError, NotFoundError, SetupError
-from gqlplugin.execution import ExecutionStatus
 from gqlplugin.job import JobContext, create_workflow_job
 from gqlplugin.platform.base import Binding, Platform, bind, current_binding
+from gqlplugin.runs import ExecutionStatus
 from gqlplugin.wait_point import define_wait_point
 from gqlplugin.workflow import Workflow, create_workflow
 from tests.contract.support import (

@@ -10,8 +10,8 @@ from pydantic import BaseModel
 
 from gqlplugin.app import define_app
 from gqlplugin.auth import define_auth
+from gqlplugin.checks import firing_name
 from gqlplugin.errors import JobFailedError, NotFoundError
-from gqlplugin.execution import ExecutionFilter, ExecutionStatus, RetryPolicy
 from gqlplugin.executor import (
     Executor,
     Operation,
@@ -23,8 +23,8 @@ from gqlplugin.executor import (
 )
 from gqlplugin.identity import executor_user
 from gqlplugin.job import JobContext, create_workflow_job
-from gqlplugin.names import firing_name
 from gqlplugin.platform.base import Definitions, Platform
+from gqlplugin.runs import ExecutionFilter, ExecutionStatus, RetryPolicy
 from gqlplugin.workflow import Workflow, create_workflow
 from tests.contract.support import ALICE, all_runs, echo_workflow, ended, failed, jobs_of, output_of
 

@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 
 from gqlplugin.errors import JobFailedError
-from gqlplugin.execution import ExecutionStatus, JobStatus, RetryPolicy
 from gqlplugin.job import WorkflowJob, create_workflow_job
 from gqlplugin.platform.base import Platform
+from gqlplugin.runs import ExecutionStatus, JobStatus, RetryPolicy
 from gqlplugin.workflow import create_workflow
 from tests.contract.support import echo_workflow, executing, failed, jobs_of, output_of, until, workflow_of
 

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from gqlplugin.errors import NotFoundError
-from gqlplugin.execution import ExecutionStatus, Progress
 from gqlplugin.job import JobContext, create_workflow_job
 from gqlplugin.platform.base import Platform
+from gqlplugin.runs import ExecutionStatus, Progress
 from tests.contract.support import app_of, executing, in_status, jobs_of, output_of, until, workflow_of
 
 pytestmark = pytest.mark.anyio

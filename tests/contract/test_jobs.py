@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from gqlplugin.execution import ExecutionStatus, JobStatus
 from gqlplugin.job import JobContext, create_workflow_job
 from gqlplugin.platform.base import Platform
+from gqlplugin.runs import ExecutionStatus, JobStatus
 from tests.contract.support import (
     all_runs,
     app_of,

@@ -7,10 +7,10 @@ from itertools import product
 import pytest
 
 from gqlplugin.errors import InvalidInputError
-from gqlplugin.execution import Allowance, ExecutionFilter, ExecutionStatus, Values, WorkflowExecution
 from gqlplugin.identity import User
 from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.base import Platform
+from gqlplugin.runs import Allowance, ExecutionFilter, ExecutionStatus, Values, WorkflowExecution
 from tests.contract.support import (
     ALICE,
     BOB,

@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import pytest
 
-from gqlplugin.execution import ConcurrencyPolicy, ExecutionStatus, RetryPolicy
 from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.base import Platform
+from gqlplugin.runs import ConcurrencyPolicy, ExecutionStatus, RetryPolicy
 from gqlplugin.workflow import create_workflow, trigger_workflow
 from tests.contract.support import (
     all_runs,

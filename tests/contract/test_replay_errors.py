@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from gqlplugin.execution import ExecutionError, RetryPolicy
 from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.base import Platform
+from gqlplugin.runs import ExecutionError, RetryPolicy
 from gqlplugin.workflow import create_workflow
 from tests.contract.support import ALICE, all_runs, app_of, echo_workflow, failed, output_of
 

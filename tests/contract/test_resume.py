@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from gqlplugin.errors import FailedPreconditionError, JobFailedError, NotFoundError
-from gqlplugin.execution import ExecutionStatus
 from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.base import Platform
+from gqlplugin.runs import ExecutionStatus
 from tests.contract.support import (
     ALICE,
     all_runs,

@@ -10,10 +10,10 @@ from pydantic import BaseModel
 
 from gqlplugin.auth import define_auth
 from gqlplugin.errors import InvalidInputError, NotFoundError, UnsupportedError
-from gqlplugin.execution import ExecutionStatus
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.job import JobContext, create_workflow_job
 from gqlplugin.platform.base import Platform
+from gqlplugin.runs import ExecutionStatus
 from gqlplugin.workflow import create_workflow
 from tests.contract.support import (
     ALICE,

@@ -15,9 +15,9 @@ from gqlplugin.errors import (
     NotFoundError,
     WaitTimedOutError,
 )
-from gqlplugin.execution import ConcurrencyPolicy, ExecutionStatus, JobStatus, WaitFilter
 from gqlplugin.job import JobContext, create_workflow_job
 from gqlplugin.platform.base import Platform, uuid7
+from gqlplugin.runs import ConcurrencyPolicy, ExecutionStatus, JobStatus, WaitFilter
 from gqlplugin.wait_point import WaitPoint, define_wait_point, define_wait_points
 from gqlplugin.workflow import create_workflow
 from tests.contract.support import ALICE, BOB, ended, executing, failed, in_status, jobs_of, output_of, workflow_of

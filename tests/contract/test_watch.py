@@ -7,9 +7,9 @@ from itertools import groupby
 import pytest
 
 from gqlplugin.errors import NotFoundError, PlatformUnavailableError
-from gqlplugin.execution import ExecutionStatus
 from gqlplugin.job import JobContext, create_workflow_job
 from gqlplugin.platform.base import Platform
+from gqlplugin.runs import ExecutionStatus
 from tests.contract.support import (
     PATIENCE_SECONDS,
     app_of,

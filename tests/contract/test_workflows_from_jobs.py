@@ -7,9 +7,9 @@ import pytest
 
 from gqlplugin.auth import define_auth
 from gqlplugin.errors import FailedPreconditionError, InvalidInputError
-from gqlplugin.execution import ExecutionStatus
 from gqlplugin.job import JobContext, create_workflow_job
 from gqlplugin.platform.base import Platform
+from gqlplugin.runs import ExecutionStatus
 from gqlplugin.workflow import create_workflow, trigger_workflow
 from tests.contract.support import (
     ALICE,

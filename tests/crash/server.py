@@ -12,8 +12,8 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from gqlplugin.errors import FailedPreconditionError
-from gqlplugin.execution import WaitFilter
 from gqlplugin.platform.embedded import EmbeddedPlatform
+from gqlplugin.runs import WaitFilter
 from gqlplugin.workflow import trigger_workflow
 from tests.crash.processes import MAX_RECOVERIES, context
 from tests.crash.shop import Step, define_shop

@@ -17,8 +17,8 @@ from pydantic import BaseModel
 
 from gqlplugin.app import App, define_app
 from gqlplugin.errors import JobFailedError
-from gqlplugin.execution import ConcurrencyPolicy, RetryPolicy
 from gqlplugin.job import JobContext, create_workflow_job
+from gqlplugin.runs import ConcurrencyPolicy, RetryPolicy
 from gqlplugin.wait_point import define_wait_point
 from gqlplugin.workflow import create_workflow
 

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from gqlplugin.errors import FailedPreconditionError
-from gqlplugin.execution import ExecutionFilter, WaitFilter, WorkflowExecution
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.platform.embedded import journal as journal_module
+from gqlplugin.runs import ExecutionFilter, WaitFilter, WorkflowExecution
 from gqlplugin.workflow import trigger_workflow
 from tests.crash import shop
 from tests.crash.server import JOURNAL

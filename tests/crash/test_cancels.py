@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from gqlplugin.errors import FailedPreconditionError
-from gqlplugin.execution import ExecutionFilter, ExecutionStatus, WorkflowExecution
 from gqlplugin.identity import User
 from gqlplugin.platform.embedded import EmbeddedPlatform
+from gqlplugin.runs import ExecutionFilter, ExecutionStatus, WorkflowExecution
 from tests.crash.records import executed_in
 from tests.crash.server import JOURNAL, KILLED, Server
 from tests.crash.shop import STEPS_OF_LASTING

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from gqlplugin.execution import ExecutionStatus
 from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.embedded import EmbeddedPlatform
+from gqlplugin.runs import ExecutionStatus
 from tests.contract.support import executing, output_of, workflow_of
 
 PROGRAM = """

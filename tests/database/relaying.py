@@ -13,10 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from gqlplugin.database import relay as relay_module
 from gqlplugin.database.outbox import Start, create_table, insert_starts, table
 from gqlplugin.database.relay import Relay
-from gqlplugin.execution import ExecutionFilter, WorkflowExecution
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.base import Platform, uuid7
 from gqlplugin.platform.embedded import EmbeddedPlatform
+from gqlplugin.runs import ExecutionFilter, WorkflowExecution
 
 APP = "shop"
 ALICE = User("alice", "user", attributes={"roles": ["clerk"]}, attribute_list=("a", "b"))

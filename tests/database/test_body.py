@@ -27,9 +27,9 @@ from gqlplugin import (
 from gqlplugin.database import Database, define_database, get_db
 from gqlplugin.database.definition import _BodySession
 from gqlplugin.errors import FailedPreconditionError, JobFailedError, NotFoundError
-from gqlplugin.execution import ExecutionFilter
 from gqlplugin.identity import User
 from gqlplugin.platform.base import Platform
+from gqlplugin.runs import ExecutionFilter
 from gqlplugin.testing import GraphQLClient, MemoryPlatform, serve
 from tests.abandoned import Failing, nothing_reported
 from tests.database.models import Base, Order

@@ -22,9 +22,9 @@ from gqlplugin.errors import (
     JobFailedError,
     UnsupportedError,
 )
-from gqlplugin.execution import ExecutionStatus, RetryPolicy
 from gqlplugin.job import JobContext, create_workflow_job
 from gqlplugin.platform.embedded import EmbeddedPlatform
+from gqlplugin.runs import ExecutionStatus, RetryPolicy
 from gqlplugin.workflow import create_workflow
 from tests.database.relaying import (
     ALICE,

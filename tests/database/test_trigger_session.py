@@ -22,11 +22,11 @@ from gqlplugin.errors import (
     PlatformNotBoundError,
     UnsupportedError,
 )
-from gqlplugin.execution import ExecutionStatus
 from gqlplugin.identity import User
 from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.base import Binding, Platform, bind, is_uuid7
 from gqlplugin.platform.embedded import EmbeddedPlatform
+from gqlplugin.runs import ExecutionStatus
 from gqlplugin.workflow import create_workflow
 from tests.database.relaying import rows_of, runs_of, until
 

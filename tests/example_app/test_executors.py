@@ -25,8 +25,8 @@ from starlette.routing import Route
 from example_app.app import serve_shop
 from example_app.database import OrderRow
 from example_app.settings import Settings
+from gqlplugin.checks import firing_name
 from gqlplugin.identity import executor_user
-from gqlplugin.names import firing_name
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.testing import GraphQLClient, serve
 from tests.example_app.support import ALICE, MANAGER, as_manager, ended, fired, place_order, served, trigger

@@ -10,7 +10,7 @@ from example_app.resolvers.reading import orders
 from example_app.settings import Settings
 from example_app.workflows.order_processing import order_processing
 from gqlplugin import FailedPreconditionError, ResolverContext, create_asgi, create_resolver, define_app
-from gqlplugin.execution import ExecutionFilter
+from gqlplugin.runs import ExecutionFilter
 from gqlplugin.testing import GraphQLClient, MemoryPlatform, serve
 from tests.example_app.support import ALICE, RUN, ended, place_order
 

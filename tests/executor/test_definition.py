@@ -6,9 +6,8 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel
 
-from gqlplugin.app import define_app
+from gqlplugin.app import define_app, discover
 from gqlplugin.auth import define_auth
-from gqlplugin.discovery import discover
 from gqlplugin.errors import DefinitionError, InvalidInputError
 from gqlplugin.executor import (
     Executor,

@@ -17,7 +17,6 @@ from pydantic import BaseModel
 from gqlplugin.app import App, define_app
 from gqlplugin.auth import define_auth
 from gqlplugin.errors import DefinitionError, ForbiddenError, NotFoundError, PlatformUnavailableError
-from gqlplugin.execution import ExecutionFilter, ExecutionStatus, RetryPolicy, WorkflowExecution
 from gqlplugin.executor import create_executor, graphql_operation, incoming_webhook_trigger, resolver_executed_trigger
 from gqlplugin.executor.operation import TEN_ATTEMPTS, Operation
 from gqlplugin.executor.trigger import IncomingWebhookArgs
@@ -29,6 +28,7 @@ from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.base import Platform, current_binding, current_job, machine_user_id
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.resolver import ResolverContext, create_resolver
+from gqlplugin.runs import ExecutionFilter, ExecutionStatus, RetryPolicy, WorkflowExecution
 from gqlplugin.scope import current_scope
 from gqlplugin.secret import secret
 from gqlplugin.testing import MemoryPlatform

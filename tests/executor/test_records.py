@@ -19,7 +19,6 @@ from sqlalchemy.orm import DeclarativeBase
 from gqlplugin import create_workflow, create_workflow_job, define_app
 from gqlplugin.database import Database, define_database, get_db, publish
 from gqlplugin.errors import DefinitionError
-from gqlplugin.execution import ExecutionFilter, ExecutionStatus
 from gqlplugin.executor import (
     Executor,
     RecordCreatedArgs,
@@ -37,6 +36,7 @@ from gqlplugin.executor.trigger import (
 )
 from gqlplugin.identity import NIL_UUID, executor_user
 from gqlplugin.platform.base import Platform
+from gqlplugin.runs import ExecutionFilter, ExecutionStatus
 from gqlplugin.testing import MemoryPlatform
 from tests.database.models import Base, Customer, Employee, Line, Manager, Order, Versioned
 

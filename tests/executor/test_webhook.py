@@ -20,13 +20,13 @@ from pydantic.alias_generators import to_camel
 from gqlplugin import executor
 from gqlplugin.app import define_app
 from gqlplugin.errors import DefinitionError
-from gqlplugin.execution import ExecutionStatus, RetryPolicy, WorkflowExecution
 from gqlplugin.executor import create_executor, incoming_webhook_trigger, webhook_operation
 from gqlplugin.executor.operation import TEN_ATTEMPTS, Operation, backoff
 from gqlplugin.executor.trigger import IncomingWebhookArgs
 from gqlplugin.identity import executor_user
 from gqlplugin.platform.base import Platform
 from gqlplugin.platform.embedded import EmbeddedPlatform
+from gqlplugin.runs import ExecutionStatus, RetryPolicy, WorkflowExecution
 from gqlplugin.secret import secret
 from gqlplugin.testing import MemoryPlatform
 from tests.contract.support import ended, in_status

@@ -3,9 +3,9 @@
 from collections import Counter
 
 from gqlplugin.app import define_app
-from gqlplugin.execution import ExecutionFilter, ExecutionStatus
 from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.base import Platform
+from gqlplugin.runs import ExecutionFilter, ExecutionStatus
 from gqlplugin.workflow import create_workflow
 
 

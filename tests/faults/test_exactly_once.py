@@ -15,8 +15,8 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
-from gqlplugin.execution import ExecutionStatus
 from gqlplugin.platform.embedded import EmbeddedPlatform
+from gqlplugin.runs import ExecutionStatus
 from tests.contract.support import ended, until
 from tests.faults.app import started
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from gqlplugin.errors import OutcomeUnknownError, PlatformUnavailableError
-from gqlplugin.execution import ExecutionStatus
 from gqlplugin.identity import User
 from gqlplugin.platform.base import Platform
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.platform.tailor import TailorPlatform
+from gqlplugin.runs import ExecutionStatus
 from tests.contract.support import until
 from tests.faults.app import started
 from tests.loopback import TOKEN, WORKSPACE, free_port

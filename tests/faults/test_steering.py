@@ -10,10 +10,10 @@ import pytest
 
 from gqlplugin.app import define_app
 from gqlplugin.errors import FailedPreconditionError, OutcomeUnknownError, PlatformUnavailableError
-from gqlplugin.execution import ExecutionStatus
 from gqlplugin.identity import User
 from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.base import Platform
+from gqlplugin.runs import ExecutionStatus
 from gqlplugin.wait_point import define_wait_point
 from gqlplugin.workflow import create_workflow
 from tests.contract.support import ended, in_status

@@ -9,7 +9,7 @@ from starlette.requests import HTTPConnection
 from gqlplugin.app import App
 from gqlplugin.asgi import create_asgi
 from gqlplugin.auth import User
-from gqlplugin.execution import WorkflowExecution
+from gqlplugin.runs import WorkflowExecution
 from gqlplugin.testing import GraphQLClient, MemoryPlatform, serve
 from tests.graphql.shop import define_shop, shop_schema, stock
 

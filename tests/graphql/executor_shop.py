@@ -11,8 +11,8 @@ from pydantic import BaseModel, SecretStr
 from gqlplugin.app import App, define_app
 from gqlplugin.asgi import create_asgi
 from gqlplugin.auth import User
+from gqlplugin.checks import firing_name
 from gqlplugin.errors import JobFailedError
-from gqlplugin.execution import ExecutionFilter, ExecutionPage, JobExecution, RetryPolicy, Values, WorkflowExecution
 from gqlplugin.executor import (
     Executor,
     ResolverExecutedArgs,
@@ -27,8 +27,8 @@ from gqlplugin.executor import (
 from gqlplugin.graphql.policy import CallerPolicy
 from gqlplugin.identity import executor_user
 from gqlplugin.job import create_workflow_job
-from gqlplugin.names import firing_name
 from gqlplugin.resolver import ResolverContext, create_resolver
+from gqlplugin.runs import ExecutionFilter, ExecutionPage, JobExecution, RetryPolicy, Values, WorkflowExecution
 from gqlplugin.testing import GraphQLClient, MemoryPlatform, serve
 from gqlplugin.workflow import create_workflow
 from tests.graphql.conftest import authenticate

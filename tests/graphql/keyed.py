@@ -7,8 +7,8 @@ from typing import Any
 from uuid import uuid4
 
 from gqlplugin.asgi import create_asgi
-from gqlplugin.execution import ExecutionFilter, WorkflowExecution
 from gqlplugin.platform.base import Platform
+from gqlplugin.runs import ExecutionFilter, WorkflowExecution
 from gqlplugin.testing import GraphQLClient, MemoryPlatform, serve
 from tests.contract.support import all_runs
 from tests.graphql.conftest import authenticate

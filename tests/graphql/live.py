@@ -13,8 +13,8 @@ import websockets
 from starlette.types import ASGIApp
 
 from gqlplugin.app import App, define_app
-from gqlplugin.execution import RetryPolicy
 from gqlplugin.job import JobContext, create_workflow_job
+from gqlplugin.runs import RetryPolicy
 from gqlplugin.workflow import Workflow, create_workflow
 from tests.loopback import uvicorn_serving
 

@@ -17,16 +17,16 @@ from gqlplugin.app import App, define_app
 from gqlplugin.asgi import create_asgi
 from gqlplugin.authentication.callers import AuthRequest
 from gqlplugin.authentication.tokens import RunTokens
+from gqlplugin.checks import firing_name
 from gqlplugin.errors import UnauthenticatedError
-from gqlplugin.execution import ExecutionStatus
 from gqlplugin.executor import ScheduleArgs, create_executor, function_operation, schedule_trigger
 from gqlplugin.graphql.policy import CallerPolicy
 from gqlplugin.graphql.schema import WorkflowSchema, create_schema
 from gqlplugin.identity import User, executor_user
 from gqlplugin.job import create_workflow_job
-from gqlplugin.names import firing_name
 from gqlplugin.platform.base import uuid7
 from gqlplugin.resolver import ResolverContext, create_resolver
+from gqlplugin.runs import ExecutionStatus
 from gqlplugin.testing import MemoryPlatform, serve
 from gqlplugin.wait_point import define_wait_point
 from gqlplugin.workflow import create_workflow

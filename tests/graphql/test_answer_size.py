@@ -20,7 +20,6 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from gqlplugin.app import App, define_app
 from gqlplugin.asgi import create_asgi, lifespan
-from gqlplugin.execution import Allowance, ExecutionFilter, Values
 from gqlplugin.graphql.extension import WorkflowExtension
 from gqlplugin.graphql.limits import Limits
 from gqlplugin.graphql.schema import create_schema
@@ -29,6 +28,7 @@ from gqlplugin.job import JobContext, create_workflow_job
 from gqlplugin.platform.base import Platform
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.resolver import ResolverContext, create_resolver
+from gqlplugin.runs import Allowance, ExecutionFilter, Values
 from gqlplugin.testing import GraphQLClient, MemoryPlatform, serve
 from gqlplugin.wait_point import define_wait_point
 from gqlplugin.workflow import create_workflow

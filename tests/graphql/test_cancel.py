@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from gqlplugin.execution import ExecutionStatus, WorkflowExecution
 from gqlplugin.graphql.policy import CallerPolicy
 from gqlplugin.identity import User
 from gqlplugin.platform.base import uuid7
+from gqlplugin.runs import ExecutionStatus, WorkflowExecution
 from tests.graphql.waiting_shop import CANCEL, OWNER, RESOLVE, Shop, served, work
 
 pytestmark = pytest.mark.anyio

@@ -13,8 +13,8 @@ from strawberry.types import get_object_definition
 
 from gqlplugin.app import define_app
 from gqlplugin.asgi import create_asgi
+from gqlplugin.checks import firing_name
 from gqlplugin.errors import DefinitionError
-from gqlplugin.execution import RetryPolicy
 from gqlplugin.executor import create_executor, function_operation, resolver_executed_trigger, schedule_trigger
 from gqlplugin.executor.operation import OperationKind
 from gqlplugin.executor.trigger import TriggerKind
@@ -22,8 +22,8 @@ from gqlplugin.graphql.executors import ExecutorJob, ExecutorOperationKind, Exec
 from gqlplugin.graphql.policy import CallerPolicy
 from gqlplugin.graphql.schema import create_schema
 from gqlplugin.identity import executor_user
-from gqlplugin.names import firing_name
 from gqlplugin.resolver import ResolverContext, create_resolver
+from gqlplugin.runs import RetryPolicy
 from gqlplugin.testing import MemoryPlatform, serve
 from gqlplugin.workflow import create_workflow
 from tests.graphql.executor_shop import (

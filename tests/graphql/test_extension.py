@@ -20,11 +20,11 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionResult
 
 from gqlplugin.auth import User
-from gqlplugin.execution import ExecutionFilter
 from gqlplugin.graphql.extension import MAX_CACHED_CHARACTERS, MAX_VERDICTS, WorkflowExtension, _documents
 from gqlplugin.graphql.limits import Limits
 from gqlplugin.graphql.schema import create_schema
 from gqlplugin.platform.base import find_binding
+from gqlplugin.runs import ExecutionFilter
 from gqlplugin.testing import MemoryPlatform
 from tests.graphql.conftest import Shop
 from tests.graphql.shop import SECRET, define_shop, place_order

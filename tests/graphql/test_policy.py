@@ -10,9 +10,9 @@ import pytest
 from gqlplugin.asgi import create_asgi
 from gqlplugin.auth import User
 from gqlplugin.errors import DefinitionError
-from gqlplugin.execution import ExecutionFilter, ExecutionStatus, WorkflowExecution
 from gqlplugin.graphql.policy import CallerPolicy
 from gqlplugin.graphql.schema import create_schema
+from gqlplugin.runs import ExecutionFilter, ExecutionStatus, WorkflowExecution
 from gqlplugin.testing import MemoryPlatform, serve
 from tests.graphql.conftest import authenticate
 from tests.graphql.executor_shop import JOBS, Shop, define_shop, executors, served

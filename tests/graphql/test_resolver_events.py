@@ -10,7 +10,6 @@ from pydantic import BaseModel, Field
 
 from gqlplugin.app import App, define_app
 from gqlplugin.errors import DefinitionError, NotFoundError, PlatformUnavailableError
-from gqlplugin.execution import ExecutionFilter
 from gqlplugin.executor import (
     Executor,
     ResolverExecutedArgs,
@@ -21,6 +20,7 @@ from gqlplugin.executor import (
 from gqlplugin.graphql.schema import create_schema
 from gqlplugin.platform.base import Platform
 from gqlplugin.resolver import ResolverContext, create_resolver
+from gqlplugin.runs import ExecutionFilter
 from gqlplugin.testing import MemoryPlatform
 from tests.contract.support import all_runs, ended
 

@@ -11,9 +11,9 @@ from gqlplugin.app import define_app
 from gqlplugin.asgi import create_asgi
 from gqlplugin.auth import User
 from gqlplugin.errors import DefinitionError, InvalidInputError
-from gqlplugin.execution import ExecutionFilter, JobExecution, Values, WorkflowExecution
 from gqlplugin.graphql.schema import create_schema
 from gqlplugin.job import create_workflow_job
+from gqlplugin.runs import ExecutionFilter, JobExecution, Values, WorkflowExecution
 from gqlplugin.testing import MemoryPlatform, serve
 from gqlplugin.workflow import create_workflow
 from tests.graphql.conftest import Shop, authenticate

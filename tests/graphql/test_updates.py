@@ -13,12 +13,12 @@ import pytest
 import strawberry
 
 from gqlplugin.asgi import create_asgi
-from gqlplugin.execution import RetryPolicy
 from gqlplugin.graphql.limits import Limits
 from gqlplugin.graphql.policy import CallerPolicy
 from gqlplugin.graphql.schema import create_schema
 from gqlplugin.identity import User
 from gqlplugin.platform.base import current_binding
+from gqlplugin.runs import RetryPolicy
 from gqlplugin.testing import MemoryPlatform
 from tests.graphql.live import (
     PATIENCE_SECONDS,

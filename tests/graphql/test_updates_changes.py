@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gqlplugin.errors import InvalidInputError
-from gqlplugin.execution import ExecutionStatus, JobExecution, JobStatus, Progress, WorkflowExecution
 from gqlplugin.graphql.cursor import (
     MAX_CURSOR_LENGTH,
     Change,
@@ -29,7 +28,7 @@ from gqlplugin.graphql.cursor import (
     read_cursor,
     seen_of,
 )
-from gqlplugin.platform.record import shown, to_run_again
+from gqlplugin.runs import ExecutionStatus, JobExecution, JobStatus, Progress, WorkflowExecution, shown, to_run_again
 
 RUN_ID = "01a20213-804e-7e06-8af0-e3e28c3c3e08"
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)

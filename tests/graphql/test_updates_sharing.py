@@ -13,12 +13,12 @@ import pytest
 
 from gqlplugin.asgi import create_asgi
 from gqlplugin.errors import PlatformUnavailableError
-from gqlplugin.execution import JobExecution, JobStatus, Values, WorkflowExecution
 from gqlplugin.graphql.cursor import News, Seen
 from gqlplugin.graphql.schema import create_schema
 from gqlplugin.graphql.updates import Followers, WorkflowRunUpdate
 from gqlplugin.identity import User
 from gqlplugin.platform.base import Platform
+from gqlplugin.runs import JobExecution, JobStatus, Values, WorkflowExecution
 from gqlplugin.testing import MemoryPlatform
 from tests.abandoned import Failing, nothing_reported
 from tests.contract.support import until

@@ -14,12 +14,12 @@ import strawberry
 
 from gqlplugin.asgi import create_asgi
 from gqlplugin.errors import UnauthenticatedError
-from gqlplugin.execution import ExecutionStatus
 from gqlplugin.graphql.schema import create_schema
 from gqlplugin.graphql.subscriptions import ServerStop, wants_stream
 from gqlplugin.identity import User
 from gqlplugin.platform.base import current_binding
 from gqlplugin.platform.embedded import EmbeddedPlatform
+from gqlplugin.runs import ExecutionStatus
 from gqlplugin.testing import MemoryPlatform
 from tests.abandoned import Failing, nothing_reported
 from tests.contract.support import in_status

@@ -9,11 +9,11 @@ from uuid import uuid4
 import pytest
 
 from gqlplugin.app import define_app
-from gqlplugin.execution import ExecutionFilter, ExecutionStatus
 from gqlplugin.graphql.policy import CallerPolicy
 from gqlplugin.graphql.schema import create_schema
 from gqlplugin.identity import User
 from gqlplugin.platform.base import uuid7
+from gqlplugin.runs import ExecutionFilter, ExecutionStatus
 from gqlplugin.wait_point import define_wait_point
 from gqlplugin.workflow import create_workflow
 from tests.graphql.waiting_shop import CANCEL, RESOLVE, Shop, served

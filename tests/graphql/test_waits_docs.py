@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from gqlplugin.execution import ExecutionStatus
 from gqlplugin.identity import User
 from gqlplugin.platform.base import Binding, bind
+from gqlplugin.runs import ExecutionStatus
 from gqlplugin.testing import MemoryPlatform
 
 pytestmark = pytest.mark.anyio

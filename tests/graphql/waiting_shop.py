@@ -14,11 +14,11 @@ from starlette.requests import HTTPConnection
 
 from gqlplugin.app import App, define_app
 from gqlplugin.asgi import create_asgi
-from gqlplugin.execution import ExecutionStatus, JobExecution, Values, WaitFilter, WaitPage, WorkflowExecution
 from gqlplugin.graphql.policy import CallerPolicy, RunPolicy
 from gqlplugin.graphql.schema import WorkflowSchema, create_schema
 from gqlplugin.identity import User
 from gqlplugin.job import create_workflow_job
+from gqlplugin.runs import ExecutionStatus, JobExecution, Values, WaitFilter, WaitPage, WorkflowExecution
 from gqlplugin.testing import GraphQLClient, GraphQLResult, MemoryPlatform, serve
 from gqlplugin.wait_point import define_wait_point
 from gqlplugin.workflow import create_workflow

@@ -22,9 +22,9 @@ from gqlplugin import (
     function_operation,
     schedule_trigger,
 )
-from gqlplugin.execution import ExecutionStatus, JobExecution
-from gqlplugin.names import firing_name
+from gqlplugin.checks import firing_name
 from gqlplugin.platform.job_log import JobLog
+from gqlplugin.runs import ExecutionStatus, JobExecution
 from gqlplugin.testing import MemoryPlatform, serve
 
 pytestmark = pytest.mark.anyio

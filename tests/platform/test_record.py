@@ -4,8 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gqlplugin.execution import JobExecution, JobStatus
-from gqlplugin.platform.record import shown, to_run_again
+from gqlplugin.runs import JobExecution, JobStatus, shown, to_run_again
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gqlplugin.errors import JobFailedError
-from gqlplugin.execution import ExecutionStatus, JobExecution, JobStatus, WorkflowExecution
 from gqlplugin.identity import AuthInvoker
 from gqlplugin.platform.base import (
     AnswerableWaitPoint,
@@ -26,13 +25,13 @@ from gqlplugin.platform.base import (
     RunnableWorkflow,
     RunningDatabase,
 )
-from gqlplugin.platform.record import is_hidden, to_run_again
 from gqlplugin.platform.replay import (
     MAIN,
     ActiveJob,
     Replay,
     RunInterrupted,
 )
+from gqlplugin.runs import ExecutionStatus, JobExecution, JobStatus, WorkflowExecution, is_hidden, to_run_again
 from gqlplugin.schedule import Schedule
 
 R = TypeVar("R")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gqlplugin import telemetry
-from gqlplugin.execution import ExecutionStatus, JobExecution, JobStatus, WorkflowExecution
+from gqlplugin.runs import ExecutionStatus, JobExecution, JobStatus, WorkflowExecution
 from gqlplugin.telemetry import NO_SPAN, absent, measured, traced
 from gqlplugin.telemetry.span import NO_START
 

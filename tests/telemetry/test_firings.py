@@ -16,7 +16,6 @@ from standardwebhooks import Webhook
 from gqlplugin.app import define_app
 from gqlplugin.asgi import create_asgi
 from gqlplugin.database import define_database, get_db
-from gqlplugin.execution import ExecutionFilter
 from gqlplugin.executor import (
     create_executor,
     function_operation,
@@ -29,6 +28,7 @@ from gqlplugin.executor import (
 )
 from gqlplugin.job import create_workflow_job
 from gqlplugin.resolver import ResolverContext, create_resolver
+from gqlplugin.runs import ExecutionFilter
 from gqlplugin.secret import secret
 from gqlplugin.testing import MemoryPlatform, serve
 from gqlplugin.workflow import create_workflow

@@ -19,12 +19,12 @@ from gqlplugin.errors import (
     JobFailedError,
     PlatformUnavailableError,
 )
-from gqlplugin.execution import ConcurrencyPolicy, ExecutionStatus, RetryPolicy
 from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.platform.embedded.claims import count_queued
 from gqlplugin.platform.embedded.rows import to_microseconds
 from gqlplugin.platform.queue import QueueDepth
+from gqlplugin.runs import ConcurrencyPolicy, ExecutionStatus, RetryPolicy
 from gqlplugin.testing import MemoryPlatform
 from gqlplugin.wait_point import define_wait_point
 from gqlplugin.workflow import create_workflow

@@ -10,9 +10,9 @@ from opentelemetry.trace import SpanKind
 
 from gqlplugin.app import define_app
 from gqlplugin.errors import JobFailedError
-from gqlplugin.execution import ExecutionStatus, RetryPolicy
 from gqlplugin.job import JobContext, create_workflow_job
 from gqlplugin.platform.embedded import EmbeddedPlatform
+from gqlplugin.runs import ExecutionStatus, RetryPolicy
 from gqlplugin.testing import MemoryPlatform
 from gqlplugin.wait_point import define_wait_point
 from gqlplugin.workflow import create_workflow

@@ -6,8 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from gqlplugin.execution import ExecutionStatus, RetryPolicy
 from gqlplugin.job import create_workflow_job
+from gqlplugin.runs import ExecutionStatus, RetryPolicy
 from gqlplugin.wait_point import define_wait_point
 from gqlplugin.workflow import create_workflow
 from tests.contract.support import ended, failed, in_status, jobs_of, output_of, until

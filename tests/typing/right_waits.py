@@ -17,7 +17,7 @@ from gqlplugin import (
     define_wait_point,
     define_wait_points,
 )
-from gqlplugin.execution import ExecutionFilter
+from gqlplugin.runs import ExecutionFilter
 
 
 class Request(BaseModel):

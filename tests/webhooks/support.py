@@ -15,7 +15,6 @@ from standardwebhooks import Webhook
 
 from gqlplugin.app import App, define_app
 from gqlplugin.asgi import create_asgi
-from gqlplugin.execution import ExecutionFilter, WorkflowExecution
 from gqlplugin.executor import (
     IncomingWebhookArgs,
     create_executor,
@@ -24,6 +23,7 @@ from gqlplugin.executor import (
     schedule_trigger,
 )
 from gqlplugin.platform.base import Platform
+from gqlplugin.runs import ExecutionFilter, WorkflowExecution
 from gqlplugin.secret import secret
 from gqlplugin.testing import serve
 

@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from gqlplugin.errors import FailedPreconditionError, WaitTimedOutError
-from gqlplugin.execution import ExecutionError, ExecutionStatus, JobExecution, JobStatus, WorkflowExecution
 from gqlplugin.platform.embedded.reader import existing_run, find_jobs, find_run
 from gqlplugin.platform.embedded.rows import AT_ONCE, dump_error, from_microseconds, job_row, to_microseconds
 from gqlplugin.platform.embedded.writer import put_job
-from gqlplugin.platform.record import to_run_again
 from gqlplugin.platform.replay import MAIN
+from gqlplugin.runs import ExecutionError, ExecutionStatus, JobExecution, JobStatus, WorkflowExecution, to_run_again
 
 _TOLERANCE = timedelta(seconds=1)  # a wait may begin after the time was looked up
 

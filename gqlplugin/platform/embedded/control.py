@@ -9,14 +9,6 @@ from typing import Any
 
 from gqlplugin.codec import is_unicode
 from gqlplugin.errors import FailedPreconditionError
-from gqlplugin.execution import (
-    ExecutionStatus,
-    JobStatus,
-    PendingWait,
-    WaitFilter,
-    WaitPage,
-    WorkflowExecution,
-)
 from gqlplugin.platform.embedded.reader import (
     admitting,
     columns_of,
@@ -36,7 +28,16 @@ from gqlplugin.platform.embedded.rows import (
     to_microseconds,
     to_run,
 )
-from gqlplugin.platform.record import find_wait, wait_name
+from gqlplugin.runs import (
+    ExecutionStatus,
+    JobStatus,
+    PendingWait,
+    WaitFilter,
+    WaitPage,
+    WorkflowExecution,
+    find_wait,
+    wait_name,
+)
 
 
 def cancel(connection: sqlite3.Connection, run_id: str, *, is_active: bool, now: datetime) -> WorkflowExecution | None:

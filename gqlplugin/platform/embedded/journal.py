@@ -13,10 +13,10 @@ from typing import Any, Self
 
 from gqlplugin.codec import is_unicode
 from gqlplugin.errors import PlatformUnavailableError
-from gqlplugin.execution import WorkflowExecution
 from gqlplugin.platform.embedded.file import MEMORY, WRITE_ERRORS, JournalFiles, open_writer, unavailable
 from gqlplugin.platform.embedded.reader import PooledReader, Reader, WriterReader
 from gqlplugin.platform.embedded.writer import Batch, Writer
+from gqlplugin.runs import WorkflowExecution
 from gqlplugin.tasks import begin, result_of
 
 _logger = logging.getLogger("gqlplugin.embedded")

@@ -12,16 +12,6 @@ from typing import Self
 from gqlplugin.checks import check_counts, check_durations
 from gqlplugin.codec import check_json, is_unicode
 from gqlplugin.errors import FailedPreconditionError, InvalidInputError, NotFoundError, UnsupportedError
-from gqlplugin.execution import (
-    ExecutionFilter,
-    ExecutionPage,
-    ExecutionStatus,
-    JobExecution,
-    Values,
-    WaitFilter,
-    WaitPage,
-    WorkflowExecution,
-)
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.base import Binding, Definitions, Entering, bind, callable_from_any_loop, find_binding
 from gqlplugin.platform.embedded.claims import resume
@@ -42,7 +32,17 @@ from gqlplugin.platform.embedded.runner import Runner
 from gqlplugin.platform.embedded.starts import Starts
 from gqlplugin.platform.embedded.worker import Worker
 from gqlplugin.platform.job_log import capturing_print
-from gqlplugin.platform.record import shown
+from gqlplugin.runs import (
+    ExecutionFilter,
+    ExecutionPage,
+    ExecutionStatus,
+    JobExecution,
+    Values,
+    WaitFilter,
+    WaitPage,
+    WorkflowExecution,
+    shown,
+)
 from gqlplugin.telemetry import count_end
 
 MAX_PAGE = 1000

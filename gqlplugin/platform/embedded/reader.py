@@ -11,9 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from gqlplugin.checks import firing_name
 from gqlplugin.codec import is_unicode
 from gqlplugin.errors import InvalidInputError, NotFoundError
-from gqlplugin.execution import (
+from gqlplugin.platform.embedded.file import open_reader, unavailable
+from gqlplugin.platform.embedded.rows import JOB_COLUMNS, NOT_READ, RUN_COLUMNS, to_job, to_run
+from gqlplugin.platform.embedded.writer import Writer
+from gqlplugin.runs import (
     ExecutionFilter,
     ExecutionPage,
     ExecutionStatus,
@@ -22,10 +26,6 @@ from gqlplugin.execution import (
     WorkflowExecution,
     by_place,
 )
-from gqlplugin.names import firing_name
-from gqlplugin.platform.embedded.file import open_reader, unavailable
-from gqlplugin.platform.embedded.rows import JOB_COLUMNS, NOT_READ, RUN_COLUMNS, to_job, to_run
-from gqlplugin.platform.embedded.writer import Writer
 
 R = TypeVar("R")
 

@@ -9,13 +9,13 @@ from datetime import timedelta
 from typing import TypeVar, cast
 
 from gqlplugin.errors import PlatformUnavailableError
-from gqlplugin.execution import ExecutionStatus, JobExecution, JobStatus, WorkflowExecution
 from gqlplugin.identity import AuthInvoker
 from gqlplugin.platform.embedded.rows import job_row, state_row
 from gqlplugin.platform.embedded.starts import Starts
 from gqlplugin.platform.embedded.writer import Writer
 from gqlplugin.platform.replay import MAIN, ActiveJob, RunInterrupted
 from gqlplugin.platform.threads import DaemonThreads
+from gqlplugin.runs import ExecutionStatus, JobExecution, JobStatus, WorkflowExecution
 
 R = TypeVar("R")
 

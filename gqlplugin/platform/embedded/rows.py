@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gqlplugin.errors import plain_text
-from gqlplugin.execution import (
+from gqlplugin.identity import dump_invoker, dump_user, load_invoker, load_user
+from gqlplugin.runs import (
     ExecutionError,
     ExecutionStatus,
     JobExecution,
@@ -16,7 +17,6 @@ from gqlplugin.execution import (
     Progress,
     WorkflowExecution,
 )
-from gqlplugin.identity import dump_invoker, dump_user, load_invoker, load_user
 from gqlplugin.telemetry import dump_trace, load_trace
 
 Row = tuple[Any, ...]

@@ -13,14 +13,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from gqlplugin.errors import PlatformUnavailableError
-from gqlplugin.execution import (
-    ExecutionError,
-    ExecutionStatus,
-    JobExecution,
-    JobStatus,
-    RetryPolicy,
-    WorkflowExecution,
-)
 from gqlplugin.platform.base import Definitions
 from gqlplugin.platform.embedded.claims import (
     Due,
@@ -41,9 +33,17 @@ from gqlplugin.platform.embedded.recorder import JournalRecorder
 from gqlplugin.platform.embedded.rows import Row, job_row, state_row, status_in
 from gqlplugin.platform.embedded.writer import RowRefusedError, Writer
 from gqlplugin.platform.queue import QueueDepth
-from gqlplugin.platform.record import retry_wait
 from gqlplugin.platform.replay import MAIN, Replay, RunInterrupted, RunParked
 from gqlplugin.platform.threads import Watchdog
+from gqlplugin.runs import (
+    ExecutionError,
+    ExecutionStatus,
+    JobExecution,
+    JobStatus,
+    RetryPolicy,
+    WorkflowExecution,
+    retry_wait,
+)
 from gqlplugin.tasks import begin, stop
 from gqlplugin.telemetry import count_end
 

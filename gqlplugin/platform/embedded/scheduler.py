@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from gqlplugin.execution import ExecutionStatus, WorkflowExecution
+from gqlplugin.checks import executor_of
 from gqlplugin.identity import executor_user
-from gqlplugin.names import executor_of
 from gqlplugin.platform.base import uuid7
 from gqlplugin.platform.embedded import writer as journal
 from gqlplugin.platform.embedded.file import WRITE_ERRORS
 from gqlplugin.platform.embedded.rows import AT_ONCE, Row, from_microseconds, run_row, to_microseconds
 from gqlplugin.platform.embedded.writer import Writer
+from gqlplugin.runs import ExecutionStatus, WorkflowExecution
 from gqlplugin.schedule import Schedule, scheduled_arg
 
 _logger = logging.getLogger("gqlplugin.embedded")

@@ -10,18 +10,18 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
+from gqlplugin.checks import executor_of
 from gqlplugin.codec import check_json, is_longer, is_unicode
 from gqlplugin.errors import IdempotencyKeyReusedError, InvalidInputError
-from gqlplugin.execution import ExecutionStatus, JobExecution, WorkflowExecution
 from gqlplugin.idempotency import note_earlier_start
 from gqlplugin.identity import AuthInvoker, User
-from gqlplugin.names import executor_of
 from gqlplugin.platform.base import is_uuid7, uuid7
 from gqlplugin.platform.embedded import writer as journal
 from gqlplugin.platform.embedded.reader import find_run
 from gqlplugin.platform.embedded.retention import ExpiryClock
 from gqlplugin.platform.embedded.rows import AT_ONCE, job_row, run_row, to_microseconds
 from gqlplugin.platform.embedded.writer import Part, Writer
+from gqlplugin.runs import ExecutionStatus, JobExecution, WorkflowExecution
 from gqlplugin.telemetry import current_trace
 
 MAX_KEY_LENGTH = 255

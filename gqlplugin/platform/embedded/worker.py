@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any
 
 from gqlplugin.errors import FailedPreconditionError
-from gqlplugin.execution import WorkflowExecution
 from gqlplugin.lock import FileLock
 from gqlplugin.platform.base import Definitions
 from gqlplugin.platform.embedded.file import WRITE_ERRORS
@@ -20,6 +19,7 @@ from gqlplugin.platform.embedded.journal import Journal
 from gqlplugin.platform.embedded.retention import ExpiryClock, find_newest, keep_tidy
 from gqlplugin.platform.embedded.runner import Runner
 from gqlplugin.platform.embedded.scheduler import Scheduler
+from gqlplugin.runs import WorkflowExecution
 from gqlplugin.tasks import keep_running
 
 _logger = logging.getLogger("gqlplugin.embedded")

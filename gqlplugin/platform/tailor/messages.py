@@ -12,7 +12,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Json, model_validato
 from pydantic.alias_generators import to_camel
 from pydantic_core import from_json, to_json
 
-from gqlplugin.execution import (
+from gqlplugin.identity import AuthInvoker, User
+from gqlplugin.runs import (
     ExecutionError,
     ExecutionStatus,
     JobExecution,
@@ -21,7 +22,6 @@ from gqlplugin.execution import (
     Progress,
     WorkflowExecution,
 )
-from gqlplugin.identity import AuthInvoker, User
 
 EnumValue = int | str
 

@@ -16,16 +16,6 @@ from pydantic import SecretStr
 
 from gqlplugin.checks import check_counts, check_durations
 from gqlplugin.errors import FailedPreconditionError, InvalidInputError, NotFoundError, PlatformUnavailableError
-from gqlplugin.execution import (
-    ExecutionFilter,
-    ExecutionPage,
-    JobExecution,
-    Values,
-    WaitFilter,
-    WaitPage,
-    WorkflowExecution,
-    trim_job,
-)
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.base import Binding, Definitions, Entering, bind, callable_from_any_loop, find_binding
 from gqlplugin.platform.tailor.credentials import (
@@ -66,6 +56,16 @@ from gqlplugin.platform.tailor.runs import (
 )
 from gqlplugin.platform.tailor.transport import Transport
 from gqlplugin.platform.watch import Watches
+from gqlplugin.runs import (
+    ExecutionFilter,
+    ExecutionPage,
+    JobExecution,
+    Values,
+    WaitFilter,
+    WaitPage,
+    WorkflowExecution,
+    trim_job,
+)
 
 _PAGE_SIZE = 100
 

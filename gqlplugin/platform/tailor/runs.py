@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from gqlplugin.checks import is_startable_name
 from gqlplugin.codec import check_json
 from gqlplugin.errors import (
     FailedPreconditionError,
@@ -23,20 +24,8 @@ from gqlplugin.errors import (
     OutcomeUnknownError,
     UnsupportedError,
 )
-from gqlplugin.execution import (
-    ExecutionFilter,
-    ExecutionPage,
-    ExecutionStatus,
-    JobExecution,
-    WaitFilter,
-    WaitPage,
-    WorkflowExecution,
-    trim_run,
-    trim_wait,
-)
 from gqlplugin.idempotency import note_earlier_start
 from gqlplugin.identity import AuthInvoker, User
-from gqlplugin.names import is_startable_name
 from gqlplugin.platform.base import is_uuid7
 from gqlplugin.platform.tailor.exchange import CallError, Flights, gather_bounded, missing, unsupported
 from gqlplugin.platform.tailor.messages import (
@@ -64,6 +53,17 @@ from gqlplugin.platform.tailor.messages import (
     with_function,
 )
 from gqlplugin.platform.tailor.transport import Transport
+from gqlplugin.runs import (
+    ExecutionFilter,
+    ExecutionPage,
+    ExecutionStatus,
+    JobExecution,
+    WaitFilter,
+    WaitPage,
+    WorkflowExecution,
+    trim_run,
+    trim_wait,
+)
 
 
 class WorkflowIds:

@@ -20,8 +20,6 @@ from gqlplugin.errors import (
     OutcomeUnknownError,
     PlatformUnavailableError,
 )
-from gqlplugin.execution import ExecutionStatus, WorkflowExecution
-from gqlplugin.platform.record import find_wait
 from gqlplugin.platform.temporal.admission import release
 from gqlplugin.platform.temporal.client import answering
 from gqlplugin.platform.temporal.interpreter import Interpreter
@@ -41,6 +39,7 @@ from gqlplugin.platform.temporal.messages import (
 from gqlplugin.platform.temporal.reading import Describing, History
 from gqlplugin.platform.temporal.starts import Limits
 from gqlplugin.platform.temporal.worker import lean
+from gqlplugin.runs import ExecutionStatus, WorkflowExecution, find_wait
 from gqlplugin.telemetry import count_end
 
 

@@ -19,7 +19,6 @@ from temporalio.common import RawValue, RetryPolicy, SearchAttributeUpdate
 from temporalio.workflow import ActivityCancellationType
 
 from gqlplugin.errors import WaitTimedOutError
-from gqlplugin.execution import ExecutionError, ExecutionStatus, JobStatus
 from gqlplugin.platform.temporal.admission import give_back, request_admission
 from gqlplugin.platform.temporal.messages import (
     ALWAYS,
@@ -45,6 +44,7 @@ from gqlplugin.platform.temporal.messages import (
     load_moment,
     settled,
 )
+from gqlplugin.runs import ExecutionError, ExecutionStatus, JobStatus
 
 _logger = logging.getLogger("gqlplugin.runs")
 

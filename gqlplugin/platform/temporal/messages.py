@@ -13,8 +13,7 @@ from typing import Any
 
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 
-from gqlplugin.execution import ExecutionError, ExecutionStatus, JobExecution, JobStatus, Progress
-from gqlplugin.platform.record import to_run_again
+from gqlplugin.runs import ExecutionError, ExecutionStatus, JobExecution, JobStatus, Progress, to_run_again
 
 STATUS = SearchAttributeKey.for_keyword("GqlpluginStatus")
 """The status of a run that has not ended."""

@@ -25,16 +25,6 @@ from gqlplugin.errors import (
     PlatformCredentialsError,
     UnsupportedError,
 )
-from gqlplugin.execution import (
-    ExecutionFilter,
-    ExecutionPage,
-    JobExecution,
-    Values,
-    WaitFilter,
-    WaitPage,
-    WorkflowExecution,
-    trim_job,
-)
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.base import (
     Binding,
@@ -54,6 +44,16 @@ from gqlplugin.platform.temporal.reading import Describing, History, Listing, Wa
 from gqlplugin.platform.temporal.starts import Limits, Starts
 from gqlplugin.platform.temporal.worker import WorkerOptions, working
 from gqlplugin.platform.watch import Watches
+from gqlplugin.runs import (
+    ExecutionFilter,
+    ExecutionPage,
+    JobExecution,
+    Values,
+    WaitFilter,
+    WaitPage,
+    WorkflowExecution,
+    trim_job,
+)
 
 _logger = logging.getLogger("gqlplugin.temporal")
 

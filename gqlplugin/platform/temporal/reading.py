@@ -20,25 +20,9 @@ from temporalio.client import WorkflowExecution as TemporalWorkflow
 from temporalio.common import SearchAttributeKey
 from temporalio.converter import DataConverter
 
+from gqlplugin.checks import firing_name, is_name, is_startable_name
 from gqlplugin.errors import FailedPreconditionError, InvalidInputError, NotFoundError
-from gqlplugin.execution import (
-    ExecutionError,
-    ExecutionFilter,
-    ExecutionPage,
-    ExecutionStatus,
-    JobExecution,
-    JobStatus,
-    PendingWait,
-    WaitFilter,
-    WaitPage,
-    WorkflowExecution,
-    by_place,
-    trim_run,
-    trim_wait,
-)
 from gqlplugin.identity import load_invoker, load_user
-from gqlplugin.names import firing_name, is_name, is_startable_name
-from gqlplugin.platform.record import shown
 from gqlplugin.platform.replay import MAIN
 from gqlplugin.platform.temporal.client import answering
 from gqlplugin.platform.temporal.messages import (
@@ -62,6 +46,22 @@ from gqlplugin.platform.temporal.messages import (
     load_error,
     load_moment,
     load_progress,
+)
+from gqlplugin.runs import (
+    ExecutionError,
+    ExecutionFilter,
+    ExecutionPage,
+    ExecutionStatus,
+    JobExecution,
+    JobStatus,
+    PendingWait,
+    WaitFilter,
+    WaitPage,
+    WorkflowExecution,
+    by_place,
+    shown,
+    trim_run,
+    trim_wait,
 )
 
 _ENDED = {

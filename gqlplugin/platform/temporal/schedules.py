@@ -30,9 +30,9 @@ from temporalio.client import Schedule as TemporalSchedule
 from temporalio.common import SearchAttributeKey
 from temporalio.service import RPCError, RPCStatusCode
 
+from gqlplugin.checks import executor_of, is_name
 from gqlplugin.errors import DefinitionError, NotFoundError
 from gqlplugin.identity import executor_user
-from gqlplugin.names import executor_of, is_name
 from gqlplugin.platform.base import Definitions
 from gqlplugin.platform.temporal.batch import start_child
 from gqlplugin.platform.temporal.client import answering

@@ -19,17 +19,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from gqlplugin.errors import JobFailedError, NotFoundError, PlatformUnavailableError
-from gqlplugin.execution import (
-    ExecutionError,
-    ExecutionStatus,
-    JobExecution,
-    JobStatus,
-    RetryPolicy,
-    WorkflowExecution,
-)
 from gqlplugin.identity import AuthInvoker, load_invoker, load_user
 from gqlplugin.platform.base import Definitions, RunnableJob
-from gqlplugin.platform.record import retry_wait
 from gqlplugin.platform.replay import MAIN, ActiveJob, Replay, RunInterrupted, RunParked
 from gqlplugin.platform.temporal.admission import Admission, AdmissionActivities
 from gqlplugin.platform.temporal.batch import Batch
@@ -56,6 +47,15 @@ from gqlplugin.platform.temporal.messages import (
 from gqlplugin.platform.temporal.schedules import Fire, FireActivities, follow_schedules
 from gqlplugin.platform.temporal.starts import Starts
 from gqlplugin.platform.threads import DaemonThreads, Watchdog
+from gqlplugin.runs import (
+    ExecutionError,
+    ExecutionStatus,
+    JobExecution,
+    JobStatus,
+    RetryPolicy,
+    WorkflowExecution,
+    retry_wait,
+)
 from gqlplugin.tasks import stop
 from gqlplugin.telemetry import count_end
 

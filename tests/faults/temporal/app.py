@@ -7,9 +7,9 @@ from pydantic import BaseModel
 
 from gqlplugin.app import define_app
 from gqlplugin.errors import JobFailedError
-from gqlplugin.execution import RetryPolicy
 from gqlplugin.job import JobContext, WorkflowJob, create_workflow_job
 from gqlplugin.resolver import ResolverContext, create_resolver
+from gqlplugin.runs import RetryPolicy
 from gqlplugin.wait_point import define_wait_point
 from gqlplugin.workflow import create_workflow
 from tests.faults.temporal.ledger import Word, hold, is_first_time, note

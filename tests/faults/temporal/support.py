@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Collection, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 
 from gqlplugin.errors import FailedPreconditionError, OutcomeUnknownError, PlatformUnavailableError
-from gqlplugin.execution import ExecutionFilter, ExecutionStatus, JobStatus, PendingWait, WaitFilter, WorkflowExecution
 from gqlplugin.platform.base import Platform
+from gqlplugin.runs import ExecutionFilter, ExecutionStatus, JobStatus, PendingWait, WaitFilter, WorkflowExecution
 from tests.faults.temporal.app import STEPS, Order, approval
 from tests.faults.temporal.ledger import HELD, Ledger, Word
 

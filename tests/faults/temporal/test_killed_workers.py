@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from gqlplugin.execution import WorkflowExecution
 from gqlplugin.identity import User
 from gqlplugin.platform.base import Platform
 from gqlplugin.platform.temporal import TemporalPlatform
+from gqlplugin.runs import WorkflowExecution
 from tests.faults.temporal.app import DELIVER, STEPS, Order
 from tests.faults.temporal.ledger import Ledger
 from tests.faults.temporal.support import (

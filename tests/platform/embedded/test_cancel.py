@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from gqlplugin.execution import ConcurrencyPolicy, ExecutionStatus, RetryPolicy
 from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.platform.embedded.control import find_cancels, settle_cancels
 from gqlplugin.platform.embedded.journal import Journal
+from gqlplugin.runs import ConcurrencyPolicy, ExecutionStatus, RetryPolicy
 from gqlplugin.testing import MemoryPlatform
 from gqlplugin.workflow import create_workflow
 from tests.contract.support import ALICE, echo_workflow, ended, executing, in_status, output_of, until, workflow_of

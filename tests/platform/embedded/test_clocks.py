@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from gqlplugin.errors import WaitTimedOutError
-from gqlplugin.execution import ConcurrencyPolicy, ExecutionFilter, ExecutionStatus, RetryPolicy
 from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.base import Platform, first_uuid7_of
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.platform.embedded.retention import ExpiryClock, delete_expired, restart_expiry
 from gqlplugin.platform.embedded.rows import to_microseconds
+from gqlplugin.runs import ConcurrencyPolicy, ExecutionFilter, ExecutionStatus, RetryPolicy
 from gqlplugin.testing import MemoryPlatform
 from gqlplugin.wait_point import define_wait_point
 from gqlplugin.workflow import Workflow, create_workflow

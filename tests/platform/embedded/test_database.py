@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from gqlplugin.execution import ExecutionStatus
 from gqlplugin.platform.base import uuid7
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.platform.embedded.file import APPLICATION_ID, SCHEMA_VERSION, SCHEMAS
+from gqlplugin.runs import ExecutionStatus
 from tests.contract.support import all_runs, output_of
 from tests.platform.embedded.support import ALICE, executing, query, who
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from gqlplugin.errors import PlatformUnavailableError
-from gqlplugin.execution import ConcurrencyPolicy, ExecutionStatus
 from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.embedded import EmbeddedPlatform
+from gqlplugin.runs import ConcurrencyPolicy, ExecutionStatus
 from gqlplugin.workflow import create_workflow
 from tests.contract.support import all_runs, ended, failed, in_status, jobs_of, output_of, until
 from tests.platform.embedded.support import executing, logged, query, workflow_of

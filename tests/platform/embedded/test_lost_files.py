@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from gqlplugin.errors import PlatformUnavailableError
-from gqlplugin.execution import ExecutionStatus
 from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.platform.embedded.file import JournalFiles
+from gqlplugin.runs import ExecutionStatus
 from gqlplugin.workflow import create_workflow
 from tests.contract.support import all_runs, in_status, output_of, until
 from tests.platform.embedded.support import executing, logged, query, workflow_of

@@ -14,13 +14,13 @@ import pytest
 
 from gqlplugin import tasks
 from gqlplugin.errors import PlatformUnavailableError
-from gqlplugin.execution import ExecutionStatus
 from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.embedded import EmbeddedPlatform, worker
 from gqlplugin.platform.embedded.file import open_writer
 from gqlplugin.platform.embedded.journal import Changes, Journal
 from gqlplugin.platform.embedded.reader import count_jobs
 from gqlplugin.platform.embedded.writer import Writer
+from gqlplugin.runs import ExecutionStatus
 from gqlplugin.workflow import create_workflow
 from tests.contract.support import ended, in_status, output_of, until
 from tests.platform.embedded.support import ALICE, executing, logged, no_descriptors, workflow_of

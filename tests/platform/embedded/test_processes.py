@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from gqlplugin.execution import ExecutionStatus
 from gqlplugin.identity import User
 from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.embedded import EmbeddedPlatform
+from gqlplugin.runs import ExecutionStatus
 from tests.contract.support import EVERYTHING, failed, in_status, output_of, until
 from tests.platform.embedded.support import ROOT, app, breaks, executing, who, workflow_of
 

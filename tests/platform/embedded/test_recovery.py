@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from gqlplugin.app import define_app
-from gqlplugin.execution import ConcurrencyPolicy, ExecutionStatus, JobStatus, RetryPolicy
 from gqlplugin.job import JobContext, create_workflow_job
 from gqlplugin.platform.embedded import EmbeddedPlatform
+from gqlplugin.runs import ConcurrencyPolicy, ExecutionStatus, JobStatus, RetryPolicy
 from gqlplugin.workflow import create_workflow
 from tests.contract.support import all_runs, ended, failed, in_status, output_of, until
 from tests.platform.embedded.support import ALICE, ROOT, executing, logged, query, workflow_of
@@ -343,7 +343,7 @@ asyncio.run(main())
 
 
 BESIDE = """
-from gqlplugin.execution import ExecutionFilter
+from gqlplugin.runs import ExecutionFilter
 
 @create_workflow_job(name="quiet-job")
 async def quiet_job() -> None:

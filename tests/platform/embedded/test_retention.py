@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from gqlplugin.execution import ExecutionStatus
 from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.platform.embedded.retention import delete_expired
+from gqlplugin.runs import ExecutionStatus
 from gqlplugin.testing import MemoryPlatform
 from gqlplugin.workflow import create_workflow
 from tests.contract.support import all_runs, failed, in_status, output_of, until

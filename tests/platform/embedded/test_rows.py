@@ -10,14 +10,6 @@ from hypothesis import strategies as st
 
 from gqlplugin.codec import is_unicode
 from gqlplugin.errors import plain_text as replaced
-from gqlplugin.execution import (
-    ExecutionError,
-    ExecutionStatus,
-    JobExecution,
-    JobStatus,
-    Progress,
-    WorkflowExecution,
-)
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.embedded.rows import (
     from_microseconds,
@@ -26,6 +18,14 @@ from gqlplugin.platform.embedded.rows import (
     to_job,
     to_microseconds,
     to_run,
+)
+from gqlplugin.runs import (
+    ExecutionError,
+    ExecutionStatus,
+    JobExecution,
+    JobStatus,
+    Progress,
+    WorkflowExecution,
 )
 
 moments = st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - bounds

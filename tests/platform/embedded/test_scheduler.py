@@ -12,12 +12,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from gqlplugin.checks import Source
 from gqlplugin.errors import PlatformUnavailableError
-from gqlplugin.execution import WorkflowExecution
 from gqlplugin.platform.embedded.journal import Journal
 from gqlplugin.platform.embedded.scheduler import Scheduler
+from gqlplugin.runs import WorkflowExecution
 from gqlplugin.schedule import MOST_MISSED, DueTimes, MissedPolicy, Schedule
-from gqlplugin.source import Source
 from tests.platform.embedded.support import logged, query
 from tests.platform.embedded.test_full_disk import full_disk
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from gqlplugin.app import define_app
-from gqlplugin.execution import ConcurrencyPolicy, ExecutionFilter
 from gqlplugin.executor import ScheduleArgs, create_executor, function_operation, schedule_trigger
 from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.base import Platform
 from gqlplugin.platform.embedded import EmbeddedPlatform
+from gqlplugin.runs import ConcurrencyPolicy, ExecutionFilter
 from gqlplugin.workflow import create_workflow
 from tests.contract.support import all_runs, until
 from tests.platform.embedded.support import ROOT

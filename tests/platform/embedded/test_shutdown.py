@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from gqlplugin.errors import PlatformUnavailableError
-from gqlplugin.execution import ExecutionStatus, JobStatus
 from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.embedded import EmbeddedPlatform
+from gqlplugin.runs import ExecutionStatus, JobStatus
 from tests.contract.support import ended, in_status, jobs_of, output_of, until
 from tests.platform.embedded.support import ROOT, executing, query, workflow_of
 
@@ -305,7 +305,7 @@ async def main():
                 pass
             print(run.status, flush=True)
 
-from gqlplugin.execution import ExecutionFilter
+from gqlplugin.runs import ExecutionFilter
 everything = ExecutionFilter()
 asyncio.run(main())
 """

@@ -3,10 +3,10 @@
 import pytest
 
 from gqlplugin.errors import InvalidInputError, JobFailedError
-from gqlplugin.execution import ExecutionStatus, RetryPolicy
 from gqlplugin.job import JobContext, create_workflow_job
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.platform.replay import MAX_TEXT_LENGTH
+from gqlplugin.runs import ExecutionStatus, RetryPolicy
 from gqlplugin.testing import MemoryPlatform
 from gqlplugin.wait_point import define_wait_point
 from gqlplugin.workflow import create_workflow

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from gqlplugin.errors import InvalidInputError, OutcomeUnknownError, PlatformUnavailableError
-from gqlplugin.execution import ExecutionStatus, JobStatus
 from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.platform.embedded.rows import job_row
 from gqlplugin.platform.embedded.writer import Part, Writer
+from gqlplugin.runs import ExecutionStatus, JobStatus
 from gqlplugin.testing import MemoryPlatform
 from gqlplugin.wait_point import define_wait_point
 from gqlplugin.workflow import create_workflow

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from gqlplugin.errors import PlatformUnavailableError
-from gqlplugin.execution import ExecutionStatus, WorkflowExecution
 from gqlplugin.identity import User
 from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.embedded import EmbeddedPlatform
+from gqlplugin.runs import ExecutionStatus, WorkflowExecution
 from tests.contract.support import app_of, echo_workflow, ended, until, workflow_of
 
 pytestmark = pytest.mark.anyio

@@ -7,7 +7,7 @@ import pytest
 from starlette.responses import Response
 
 from gqlplugin.errors import InvalidInputError, UnsupportedError
-from gqlplugin.execution import ExecutionFilter, ExecutionStatus
+from gqlplugin.runs import ExecutionFilter, ExecutionStatus
 from tests.contract.support import EVERYTHING
 from tests.platform.tailor.fake import FakeTailor, connect_error, run
 

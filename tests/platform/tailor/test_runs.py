@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from gqlplugin.errors import NotFoundError, PlatformUnavailableError, UnsupportedError
-from gqlplugin.execution import ExecutionError, ExecutionStatus, JobStatus, by_place
 from gqlplugin.identity import AuthInvoker, User
+from gqlplugin.runs import ExecutionError, ExecutionStatus, JobStatus, by_place
 from tests.own_time import in_own_time
 from tests.platform.tailor.fake import RUN, FakeTailor, connect_error, job, run
 

@@ -15,9 +15,9 @@ from gqlplugin.errors import (
     PlatformUnavailableError,
     UnsupportedError,
 )
-from gqlplugin.execution import ExecutionFilter, ExecutionStatus, WaitFilter
 from gqlplugin.identity import AuthInvoker
 from gqlplugin.platform.tailor import TailorPlatform
+from gqlplugin.runs import ExecutionFilter, ExecutionStatus, WaitFilter
 from tests.contract.support import ALICE
 from tests.platform.tailor.fake import RUN, WORKFLOW, WORKSPACE, FakeTailor, connect_error, html, run
 from tests.platform.tailor.test_starts import LOST

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from gqlplugin.errors import NotFoundError, PlatformUnavailableError
-from gqlplugin.execution import ExecutionStatus, WorkflowExecution
 from gqlplugin.platform.tailor import TailorPlatform
+from gqlplugin.runs import ExecutionStatus, WorkflowExecution
 from tests.own_time import in_own_time, running_loop
 from tests.platform.tailor.fake import RUN, FakeTailor, connect_error, run
 

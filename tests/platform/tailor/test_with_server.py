@@ -20,12 +20,12 @@ from gqlplugin.errors import (
     PlatformCredentialsError,
     UnsupportedError,
 )
-from gqlplugin.execution import ExecutionFilter, ExecutionStatus, JobExecution, JobStatus
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.job import JobContext, create_workflow_job
 from gqlplugin.platform.base import Definitions
 from gqlplugin.platform.tailor import ApplicationInfo, TailorPlatform
 from gqlplugin.platform.tailor.server import create_server
+from gqlplugin.runs import ExecutionFilter, ExecutionStatus, JobExecution, JobStatus
 from gqlplugin.testing import MemoryPlatform
 from gqlplugin.workflow import create_workflow
 from tests.contract.support import ALICE, BOB, EVERYTHING, all_runs, app_of, ended, in_status, jobs_of, until

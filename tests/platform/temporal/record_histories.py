@@ -17,11 +17,11 @@ from typing import Any
 from temporalio.client import Client
 
 from gqlplugin.errors import WaitTimedOutError
-from gqlplugin.execution import ConcurrencyPolicy, ExecutionStatus, RetryPolicy
 from gqlplugin.identity import User
 from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.temporal import TemporalPlatform, messages
 from gqlplugin.platform.temporal.messages import admission_id
+from gqlplugin.runs import ConcurrencyPolicy, ExecutionStatus, RetryPolicy
 from gqlplugin.wait_point import define_wait_point
 from gqlplugin.workflow import Workflow, create_workflow
 from tests.contract.support import ended, in_status

@@ -14,13 +14,13 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from gqlplugin.app import App, define_app
-from gqlplugin.execution import ConcurrencyPolicy, ExecutionStatus, RetryPolicy, WorkflowExecution
 from gqlplugin.executor import create_executor, function_operation, schedule_trigger
 from gqlplugin.identity import User
 from gqlplugin.job import WorkflowJob, create_workflow_job
 from gqlplugin.platform.base import Binding, Platform, bind
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.platform.temporal import TemporalPlatform
+from gqlplugin.runs import ConcurrencyPolicy, ExecutionStatus, RetryPolicy, WorkflowExecution
 from gqlplugin.wait_point import define_wait_point
 from gqlplugin.workflow import create_workflow
 

@@ -8,12 +8,12 @@ import pytest
 from temporalio.client import Client, WorkflowUpdateFailedError
 
 from gqlplugin.errors import JobFailedError
-from gqlplugin.execution import ExecutionFilter, ExecutionStatus, JobExecution, JobStatus, RetryPolicy
 from gqlplugin.job import JobContext, create_workflow_job
 from gqlplugin.platform.replay import RunInterrupted
 from gqlplugin.platform.temporal import interpreter, messages
 from gqlplugin.platform.temporal.messages import Answer, Record, Recorded
 from gqlplugin.platform.temporal.worker import TemporalRecorder
+from gqlplugin.runs import ExecutionFilter, ExecutionStatus, JobExecution, JobStatus, RetryPolicy
 from gqlplugin.wait_point import define_wait_point
 from gqlplugin.workflow import create_workflow
 from tests.contract.support import ended, failed, in_status, jobs_of, output_of, until, workflow_of

@@ -15,11 +15,11 @@ from temporalio.exceptions import ApplicationError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from gqlplugin.errors import InvalidInputError, NotFoundError, PlatformUnavailableError
-from gqlplugin.execution import ExecutionFilter, ExecutionStatus, PendingWait, WaitFilter, WorkflowExecution
 from gqlplugin.identity import User
 from gqlplugin.platform.temporal.messages import WAIT_POINT, WAITING_SINCE, NewRun
 from gqlplugin.platform.temporal.reading import Describing, Listing
 from gqlplugin.platform.temporal.starts import new_run
+from gqlplugin.runs import ExecutionFilter, ExecutionStatus, PendingWait, WaitFilter, WorkflowExecution
 from tests.loopback import free_port
 from tests.platform.temporal.waiting import until
 

@@ -28,13 +28,13 @@ from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
 
 from gqlplugin.app import App, define_app
 from gqlplugin.errors import DefinitionError, PlatformUnavailableError
-from gqlplugin.execution import ConcurrencyPolicy
 from gqlplugin.executor import ScheduleArgs, create_executor, function_operation, schedule_trigger
 from gqlplugin.executor.definition import Firing
 from gqlplugin.identity import dump_user, executor_user
 from gqlplugin.platform.base import is_uuid7
 from gqlplugin.platform.temporal.messages import FACTS, FIRE, Facts, Start
 from gqlplugin.platform.temporal.schedules import Fire, FireActivities, Timetable, fires, follow_schedules
+from gqlplugin.runs import ConcurrencyPolicy
 from gqlplugin.schedule import MissedPolicy
 from tests.loopback import free_port
 from tests.platform.temporal.waiting import until

@@ -13,29 +13,37 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Value
 from pydantic_core import to_jsonable_python
 
-from gqlplugin import execution as records
 from gqlplugin.errors import InvalidInputError, PlatformUnavailableError
-from gqlplugin.execution import ExecutionFilter, ExecutionStatus, WorkflowExecution
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.base import machine_user_id
 from gqlplugin.platform.tailor.proto import operator_pb2 as pb
 from gqlplugin.platform.tailor.server.served import MachineUserClient, attribute_id, is_uuid
+from gqlplugin.runs import (
+    ExecutionError,
+    ExecutionFilter,
+    ExecutionStatus,
+    JobExecution,
+    JobStatus,
+    PendingWait,
+    Progress,
+    WorkflowExecution,
+)
 
 _RUN_STATUSES = frozenset(pb.WorkflowExecution.Status.keys())
 _JOB_STATUSES = frozenset(pb.WorkflowJobExecution.Status.keys())
 _FUNCTION_STATUSES = frozenset(pb.FunctionExecution.Status.keys())
-_WAITING = (records.JobStatus.SUSPEND, records.JobStatus.WAITING)
+_WAITING = (JobStatus.SUSPEND, JobStatus.WAITING)
 _CANCELED = "CANCELED"
 SHOWN_AS = {
-    records.ExecutionStatus.PENDING_RETRY: records.ExecutionStatus.RUNNING,
-    records.ExecutionStatus.WAITING: records.ExecutionStatus.RUNNING,
-    records.ExecutionStatus.CANCELED: records.ExecutionStatus.FAILED,
+    ExecutionStatus.PENDING_RETRY: ExecutionStatus.RUNNING,
+    ExecutionStatus.WAITING: ExecutionStatus.RUNNING,
+    ExecutionStatus.CANCELED: ExecutionStatus.FAILED,
 }
 """What a client sees that knows only the statuses that the contract had first."""
 
 
 def to_run(
-    run: records.WorkflowExecution,
+    run: WorkflowExecution,
     jobs: Iterable[pb.WorkflowJobExecution],
     *,
     details: bool,
@@ -58,13 +66,13 @@ def to_run(
     )
 
 
-def to_job(job: records.JobExecution, *, details: bool, later_statuses: bool = True) -> pb.WorkflowJobExecution:
+def to_job(job: JobExecution, *, details: bool, later_statuses: bool = True) -> pb.WorkflowJobExecution:
     """A job as part of its run. Its own ID and that of its FunctionExecution are one.
 
     Where the client may not know the status that was added later, a wait is SUSPEND.
     """
-    is_later = job.status is records.JobStatus.WAITING
-    status = job.status if later_statuses or not is_later else records.JobStatus.SUSPEND
+    is_later = job.status is JobStatus.WAITING
+    status = job.status if later_statuses or not is_later else JobStatus.SUSPEND
     return pb.WorkflowJobExecution(
         id=job.id,
         stacked_job_name=job.stacked_name,
@@ -76,9 +84,9 @@ def to_job(job: records.JobExecution, *, details: bool, later_statuses: bool = T
     )
 
 
-def to_function(job: records.JobExecution, *, workspace_id: str, details: bool) -> pb.FunctionExecution:
+def to_function(job: JobExecution, *, workspace_id: str, details: bool) -> pb.FunctionExecution:
     """A job by itself. One that waits is RUNNING, as there is no other word for it here."""
-    status = records.JobStatus.RUNNING if job.status in _WAITING else job.status
+    status = JobStatus.RUNNING if job.status in _WAITING else job.status
     return pb.FunctionExecution(
         id=job.id,
         workspace_id=workspace_id,
@@ -95,7 +103,7 @@ def to_function(job: records.JobExecution, *, workspace_id: str, details: bool) 
     )
 
 
-def to_wait(wait: records.PendingWait) -> pb.WaitPoint:
+def to_wait(wait: PendingWait) -> pb.WaitPoint:
     """A run that waits."""
     return pb.WaitPoint(
         id=wait.job_id,
@@ -131,7 +139,7 @@ def _status(status: str, known: frozenset[str]) -> Any:
     return name if name in known else "STATUS_UNSPECIFIED"
 
 
-def _run_details(run: records.WorkflowExecution) -> pb.RunDetails:
+def _run_details(run: WorkflowExecution) -> pb.RunDetails:
     return pb.RunDetails(
         input=run.input,
         output=run.output,
@@ -146,7 +154,7 @@ def _run_details(run: records.WorkflowExecution) -> pb.RunDetails:
     )
 
 
-def _job_details(job: records.JobExecution) -> pb.JobDetails:
+def _job_details(job: JobExecution) -> pb.JobDetails:
     return pb.JobDetails(
         run_id=job.run_id,
         place=job.place,
@@ -162,7 +170,7 @@ def _job_details(job: records.JobExecution) -> pb.JobDetails:
     )
 
 
-def _failure(job: records.JobExecution) -> pb.FunctionErrorInfo | None:
+def _failure(job: JobExecution) -> pb.FunctionErrorInfo | None:
     if job.error is not None:
         return pb.FunctionErrorInfo(name=_text(job.error.code), message=_text(job.error.message))
     if job.status == _CANCELED:
@@ -170,11 +178,11 @@ def _failure(job: records.JobExecution) -> pb.FunctionErrorInfo | None:
     return None
 
 
-def _failure_kind(job: records.JobExecution) -> pb.FunctionErrorKind:
+def _failure_kind(job: JobExecution) -> pb.FunctionErrorKind:
     if job.status == _CANCELED:
         return pb.FUNCTION_ERROR_KIND_USER_NON_RUNTIME
     if job.error is None:
-        ended = job.status == records.JobStatus.SUCCESS
+        ended = job.status == JobStatus.SUCCESS
         return pb.FUNCTION_ERROR_KIND_NONE if ended else pb.FUNCTION_ERROR_KIND_UNSPECIFIED
     if job.error.code == PlatformUnavailableError.code:
         return pb.FUNCTION_ERROR_KIND_PLATFORM
@@ -197,7 +205,7 @@ def _invoker(invoker: AuthInvoker | None) -> pb.AuthInvoker | None:
     return pb.AuthInvoker(namespace=invoker.namespace, machine_user_name=invoker.machine_user_name)
 
 
-def _error(error: records.ExecutionError | None) -> pb.ExecutionError | None:
+def _error(error: ExecutionError | None) -> pb.ExecutionError | None:
     if error is None:
         return None
     return pb.ExecutionError(
@@ -207,7 +215,7 @@ def _error(error: records.ExecutionError | None) -> pb.ExecutionError | None:
     )
 
 
-def _progress(progress: records.Progress | None) -> pb.Progress | None:
+def _progress(progress: Progress | None) -> pb.Progress | None:
     if progress is None:
         return None
     message = None if progress.message is None else _text(progress.message)

@@ -14,14 +14,6 @@ from connectrpc.request import RequestContext
 from pydantic_core import from_json
 
 from gqlplugin.errors import FailedPreconditionError, GqlpluginError, InvalidInputError, NotFoundError, UnsupportedError
-from gqlplugin.execution import (
-    ExecutionFilter,
-    ExecutionPage,
-    ExecutionStatus,
-    JobExecution,
-    WaitFilter,
-    WorkflowExecution,
-)
 from gqlplugin.idempotency import noting_start
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.base import Platform, RunnableWorkflow
@@ -47,6 +39,14 @@ from gqlplugin.platform.tailor.server.served import (
     workflow_id,
 )
 from gqlplugin.platform.tailor.server.serving import current_scope
+from gqlplugin.runs import (
+    ExecutionFilter,
+    ExecutionPage,
+    ExecutionStatus,
+    JobExecution,
+    WaitFilter,
+    WorkflowExecution,
+)
 
 
 class ApplicationMethods:

@@ -20,16 +20,15 @@ from connectrpc.request import RequestContext
 from google.protobuf.message import Message
 from pydantic import SecretStr
 
+from gqlplugin.checks import Source, is_startable_name, name_problem
 from gqlplugin.errors import InvalidInputError, NotFoundError
 from gqlplugin.identity import MachineUser
-from gqlplugin.names import is_startable_name, name_problem
 from gqlplugin.oauth import sign, verify
-from gqlplugin.oauth.secrets import derive
 from gqlplugin.platform.base import AuthNamespace, Definitions, Platform, RunnableWorkflow, id_of_names
 from gqlplugin.platform.tailor.proto import operator_pb2 as pb
 from gqlplugin.platform.tailor.server.serving import PublicUrl
 from gqlplugin.platform.tailor.transport import EXTENSIONS_HEADER
-from gqlplugin.source import Source
+from gqlplugin.secret import derive
 from gqlplugin.tasks import begin, result_of
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)

@@ -19,12 +19,12 @@ from starlette.types import ASGIApp
 from gqlplugin.app import App, define_app
 from gqlplugin.auth import define_auth
 from gqlplugin.errors import JobFailedError
-from gqlplugin.execution import ConcurrencyPolicy
 from gqlplugin.job import JobContext, create_workflow_job
 from gqlplugin.platform.base import Platform
 from gqlplugin.platform.tailor.proto import operator_pb2 as pb
 from gqlplugin.platform.tailor.server import create_server
 from gqlplugin.platform.tailor.server.serving import run_server
+from gqlplugin.runs import ConcurrencyPolicy
 from gqlplugin.testing import MemoryPlatform
 from gqlplugin.workflow import create_workflow
 

@@ -20,7 +20,7 @@ from gqlplugin.errors import (
     UnauthenticatedError,
     UnsupportedError,
 )
-from gqlplugin.execution import ExecutionFilter, ExecutionPage
+from gqlplugin.runs import ExecutionFilter, ExecutionPage
 from gqlplugin.testing import MemoryPlatform
 from tests.platform.tailor.server.support import Reply, shop_server
 

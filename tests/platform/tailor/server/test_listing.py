@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from gqlplugin.app import define_app
+from gqlplugin.checks import firing_name
 from gqlplugin.errors import UnsupportedError
-from gqlplugin.execution import ExecutionFilter, ExecutionPage
 from gqlplugin.executor import create_executor, schedule_trigger, workflow_operation
 from gqlplugin.identity import executor_user
 from gqlplugin.job import create_workflow_job
-from gqlplugin.names import firing_name
+from gqlplugin.runs import ExecutionFilter, ExecutionPage
 from gqlplugin.testing import MemoryPlatform
 from gqlplugin.workflow import create_workflow
 from tests.platform.tailor.server.support import UNKNOWN, Client, Served, Shop, shop_server, until

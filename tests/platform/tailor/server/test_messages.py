@@ -5,10 +5,10 @@ from typing import Any, cast
 
 import pytest
 
-from gqlplugin.execution import ExecutionError, ExecutionStatus, JobExecution, JobStatus, Progress, WorkflowExecution
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.platform.tailor.proto import operator_pb2 as pb
 from gqlplugin.platform.tailor.server.messages import to_function, to_job, to_run
+from gqlplugin.runs import ExecutionError, ExecutionStatus, JobExecution, JobStatus, Progress, WorkflowExecution
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 

@@ -10,8 +10,8 @@ import pytest
 
 from gqlplugin.app import define_app
 from gqlplugin.errors import JobFailedError
-from gqlplugin.execution import RetryPolicy
 from gqlplugin.job import create_workflow_job
+from gqlplugin.runs import RetryPolicy
 from gqlplugin.wait_point import define_wait_point
 from gqlplugin.workflow import create_workflow
 from tests.platform.tailor.server.support import UNKNOWN, Client, Served, Shop, shop_server

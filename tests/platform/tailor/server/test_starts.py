@@ -12,11 +12,11 @@ from pydantic import BaseModel
 
 from gqlplugin.app import define_app
 from gqlplugin.errors import PlatformUnavailableError
-from gqlplugin.execution import ExecutionFilter, WorkflowExecution
 from gqlplugin.identity import AuthInvoker, User
 from gqlplugin.job import create_workflow_job
 from gqlplugin.platform.embedded import EmbeddedPlatform
 from gqlplugin.platform.tailor.server import create_server
+from gqlplugin.runs import ExecutionFilter, WorkflowExecution
 from gqlplugin.testing import MemoryPlatform
 from gqlplugin.workflow import create_workflow
 from tests.platform.tailor.server.support import (
