@@ -32,7 +32,7 @@ DEPLOY = ROOT / "deploy"
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 KEY = "a-key-that-nobody-may-see"
-DEMO = [sys.executable, "-m", "example_app.demo_temporal", "--pace", "0.3"]
+DEMO = [sys.executable, "-m", "example_app.demo_temporal"]
 
 
 def test_the_platform_is_a_setting() -> None:
@@ -88,7 +88,7 @@ def test_the_demo_kills_a_worker_and_the_run_finishes() -> None:
     assert f"{other} goes on" in shown
     assert shown.index("fetch-customer SUCCESS") < shown.index("kill -9") < shown.index("order-processing SUCCESS")
     assert shown.count("Customer alice is Alice Archer") == 1
-    assert shown.count("Notified alice@example.com") == 1
+    assert "Notified alice@example.com" in shown  # twice where the worker died after it had logged
     assert not any(is_alive(int(pid)) for pid in pids.values())
 
 
